@@ -1,0 +1,11 @@
+# savepoint_read_pins(FILE): sets PIN_<name> to the pinned version of each archive.
+function(savepoint_read_pins file)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(STRINGS ${file} lines REGEX "^(wheel|sdist)")
+  foreach(line ${lines})
+    string(REGEX REPLACE " +" ";" words "${line}")
+    list(GET words 2 name)
+    list(GET words 3 version)
+    set(PIN_${name} ${version} PARENT_SCOPE)
+  endforeach()
+endfunction()
