@@ -1,0 +1,22 @@
+#pragma once
+
+// Plain structs only: views include this file.
+
+#include <cstdint>
+#include <string>
+
+#include "core/sidecar/pca_settings.h"
+
+namespace savepoint {
+
+struct FitSettings {
+    PcaSettings pca;
+    std::string corpus = "fortunes";  // or a path for read_corpus
+    int64_t sequence_length = 256;
+    int64_t fit_tokens = 20480;       // corpus text (own samples come on top)
+    int64_t calibration_tokens = 5120;
+    int64_t own_samples = 16;         // sequences of 64 tokens
+    uint64_t seed = 1;
+};
+
+}  // namespace savepoint

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/state/thought_graph.h"
+
+namespace savepoint {
+
+inline constexpr int kSessionSchema = 1;
+
+// What a session must be opened with: the hashes it was made with.
+struct SessionIdentity {
+    std::string model_name, model_sha256, tokenizer_hash;
+    std::string sidecar_hash;  // empty: none was in use
+    nlohmann::json model_config;
+};
+
+struct SessionContents {
+    SessionIdentity identity;
+    ThoughtGraph graph;
+    ThoughtId current = 0;
+    nlohmann::json view;        // selection, analyses, layout: kept as given
+};
+
+struct SaveOptions {
+    bool keep_kv = true;  // exact keys and values: bit for bit rewind after reopening
+};
+
+// A session folder NAME.savepoint/ (DESIGN, section 4): manifest.json and blobs/<sha256>.safetensors of
+// at most 256 tokens each. Blobs first, the manifest last, each atomically; then unreferenced blobs go.
+// A crash at any point leaves the last good session. A lock file keeps a second writer out.
+// Throws FileError (with what differs and the way out); never leaves a half-written session.
+struct SaveReport { int64_t bytes_total = 0, bytes_written = 0, blobs_total = 0, blobs_written = 0; };
+SaveReport save_session(const std::string& folder, const SessionContents& contents, const SaveOptions& options = {});
+
+// Reads the manifest and all blobs, checking each blob's sha256. `expected`: refuses a session of another
+// model, tokenizer or (unless `allow_other_sidecar`) sidecar with a message that says what differs.
+SessionContents open_session(const std::string& folder, const SessionIdentity* expected = nullptr,
+                             bool allow_other_sidecar = true);
+
+// For `savepoint session info|verify`: facts and every problem found (empty: sound).
+struct SessionSummary {
+    nlohmann::json facts;  // schema, application, model, thoughts, tokens, blobs, bytes by kind
+    std::vector<std::string> problems;
+};
+SessionSummary inspect_session(const std::string& folder, bool verify_blobs);
+
+}  // namespace savepoint

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/workbench/commands.h"
+#include "core/workbench/snapshot.h"
+
+namespace savepoint::views {
+
+enum class TokenColour { none, log_probability, anomaly, reconstruction };
+
+// What panels share beside the snapshot: choices of the user that are not the workbench's business.
+struct SharedUi {
+    TokenColour colour = TokenColour::log_probability;
+    GenerateSettings generate;           // of every command that generates
+    TokenRef hovered;                    // the token under the mouse in any panel, last frame
+    TokenRef hovering;                   // the same, being gathered in this frame
+    int64_t focus_group = -1;            // layer group asked for by a click in another panel; the editor resets it to -1
+    std::vector<LatentEdit> edits;       // pending edits of the selected token (owned by the latent editor)
+    bool request_fit_graph = false;
+};
+
+// What a panel is given each frame.
+struct Frame {
+    const Snapshot& snapshot;
+    const std::function<void(Command)>& submit;
+    SharedUi& ui;
+};
+
+// One file per panel. draw() fills the window that the shell has opened under title(); it draws the
+// snapshot and submits commands, and holds no model logic.
+class Panel {
+   public:
+    virtual ~Panel() = default;
+    virtual const char* title() const = 0;   // also the ImGui window name, and what tests look for
+    virtual const char* help() const = 0;    // one sentence for the (?) tooltip
+    virtual void draw(Frame& frame) = 0;
+    bool open = true;
+};
+
+}  // namespace savepoint::views
