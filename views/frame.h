@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/workbench/commands.h"
@@ -20,6 +23,10 @@ struct SharedUi {
     int64_t focus_group = -1;            // layer group asked for by a click in another panel; the editor resets it to -1
     std::vector<LatentEdit> edits;       // pending edits of the selected token (owned by the latent editor)
     bool request_fit_graph = false;
+    bool focus_prompt = false;           // set by a command of the shell; the transcript resets it
+    double redraw_in = INFINITY;         // seconds until the next frame is wanted (animations); reset each frame
+
+    void redraw_after(double seconds) { redraw_in = std::min(redraw_in, seconds); }
 };
 
 // What a panel is given each frame.
@@ -37,6 +44,8 @@ class Panel {
     virtual const char* title() const = 0;   // also the ImGui window name, and what tests look for
     virtual const char* help() const = 0;    // one sentence for the (?) tooltip
     virtual void draw(Frame& frame) = 0;
+    // Entries of the command palette: name and what it does. Called when the palette opens.
+    virtual std::vector<std::pair<std::string, std::function<void(Frame&)>>> actions() { return {}; }
     bool open = true;
 };
 

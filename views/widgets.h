@@ -3,6 +3,7 @@
 #include <imgui.h>
 
 #include <string>
+#include <vector>
 
 #include "core/workbench/snapshot.h"
 #include "views/frame.h"
@@ -20,5 +21,16 @@ void colour_legend(const char* label, const char* low, const char* high, bool is
 // The standard tooltip of a token: text, id, position, log-probability, anomaly, error, ten most likely next tokens as bars.
 void token_tooltip(const TokenView& token);
 std::string visible(const std::string& token_text);       // spaces and newlines made visible: "·", "⏎"
+// Text that the current font can draw: code points that no font has, and control characters, become \u{1F600}.
+// Code points that were missing are noted for the app, which may load another font before the next frame.
+std::string drawable(const std::string& utf8);
+std::vector<ImWchar> take_missing_code_points();          // noted since the last call
+ImU32 anomaly_colour(float percentile);                   // sequential() of the upper half: below 50 is dark
+void property(const char* name, const std::string& value, const char* help = nullptr);  // a row of a 2-column table
+void progress_bar(float fraction, const std::string& text, float width);  // fraction < 0: unknown
+bool icon_button(const char* id, const char* tip, void (*draw)(ImDrawList*, ImVec2 centre, float radius, ImU32));
+const char* edge_name(EdgeKind kind);                     // "continuation", ...
+void draw_star(ImDrawList* list, ImVec2 centre, float radius, ImU32 colour, bool filled);
+std::string format_duration(double seconds);              // "0.4 s", "2 min 05 s"; "-" for NaN
 
 }  // namespace savepoint::views
