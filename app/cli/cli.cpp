@@ -1,0 +1,134 @@
+#include "app/cli/cli.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <string_view>
+
+#include "app/cli/commands.h"
+#include "core/model/device.h"
+#include "core/model/error.h"
+
+#ifndef SAVEPOINT_DEFAULT_MODEL
+#define SAVEPOINT_DEFAULT_MODEL ""
+#endif
+
+namespace savepoint {
+
+namespace {
+
+constexpr std::array<std::string_view, 8> kCommands{"generate", "logits", "score",   "fit",
+                                                    "evaluate", "edit",   "session", "bench"};
+
+std::string default_model() {
+    const char* named = std::getenv("SAVEPOINT_MODEL");
+    return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
+}
+
+void add_common_options(CLI::App* command, cli::Common& common) {
+    command->add_option("--model", common.model, "Model file (GGUF)")->capture_default_str();
+    command->add_option("--device", common.device, "cpu, cuda or auto")
+        ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+        ->capture_default_str();
+    command->add_option("--threads", common.threads, "Threads; 0: the processors this process may use")
+        ->check(CLI::Range(0, 1024));
+    command->add_option("--data", common.data_folder, "Folder of fitted sidecars")->capture_default_str();
+    command->add_flag("--json", common.json, "Print one JSON value");
+}
+
+}  // namespace
+
+bool is_cli_command(int argc, char** argv) {
+    return argc > 1 && std::find(kCommands.begin(), kCommands.end(), argv[1]) != kCommands.end();
+}
+
+int run_cli(int argc, char** argv, FrameTime frame_time) {
+    CLI::App app("Save, inspect, edit and resume the internal state of a local transformer.", "savepoint");
+    app.require_subcommand(1);
+    cli::Common common;
+    common.model = default_model();
+    common.data_folder = default_data_folder();
+    common.frame_time = std::move(frame_time);
+    cli::Action chosen;
+    const cli::Registry registry{app, common, chosen};
+    for (const auto add : {cli::add_generate, cli::add_logits, cli::add_score, cli::add_fit, cli::add_evaluate,
+                           cli::add_edit, cli::add_session, cli::add_bench})
+        add(registry);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& problem) {
+        return app.exit(problem, std::cout, std::cerr) == 0 ? 0 : 2;
+    }
+    try {
+        return chosen();
+    } catch (const std::exception& problem) {
+        std::cerr << "savepoint: " << problem.what() << "\n";
+        return 1;
+    }
+}
+
+namespace cli {
+
+CLI::App* add_command(Registry& registry, const std::string& name, const std::string& about) {
+    CLI::App* command = registry.app.add_subcommand(name, about);
+    add_common_options(command, registry.common);
+    return command;
+}
+
+namespace {
+std::shared_ptr<const Weights> load_weights(const Common& common) {
+    set_threads(common.threads);
+    return Weights::from_gguf(common.model);
+}
+}  // namespace
+
+OpenModel::OpenModel(const Common& common)
+    : weights(load_weights(common)), tokenizer(common.model), transformer(weights, open_device(common.device)) {}
+
+std::string fit_folder(const Common& common, const std::string& model_sha256) {
+    return common.data_folder + "/" + model_sha256.substr(0, 16);
+}
+
+ReferenceFit::Result stored_fit(const Common& common, const std::string& model_sha256) {
+    const std::string folder = fit_folder(common, model_sha256);
+    ReferenceFit::Result fit = load_fit(folder, model_sha256);
+    if (!fit.sidecar) throw Error(folder + ": no fitted sidecar for this model; make one with `savepoint fit --default`");
+    return fit;
+}
+
+std::vector<TokenId> encode_prompt(const OpenModel& model, const std::string& prompt, bool chat) {
+    if (prompt.empty()) throw InputError("--prompt: is empty; give at least one token of text");
+    if (!chat) return model.tokenizer.encode(prompt);
+    const ChatMessage message{"user", prompt};
+    return model.tokenizer.encode(model.tokenizer.apply_chat_template({&message, 1}));
+}
+
+std::unique_ptr<Workbench> open_workbench(const Common& common, bool fit_when_missing) {
+    WorkbenchOptions options;
+    options.data_folder = common.data_folder;
+    options.device = common.device;
+    options.threads = common.threads;
+    options.fit_when_missing = fit_when_missing;
+    auto workbench = std::make_unique<Workbench>(options);
+    workbench->submit(command::LoadModel{common.model});
+    return workbench;
+}
+
+std::shared_ptr<const Snapshot> finish(Workbench& workbench, bool background) {
+    workbench.wait_idle(std::chrono::hours(24), background);
+    auto snapshot = workbench.snapshot();
+    if (snapshot->model->phase == Phase::failed) throw Error(snapshot->model->error);
+    if (!snapshot->errors.empty()) throw Error(snapshot->errors.front().message);
+    return snapshot;
+}
+
+void print_json(const nlohmann::json& value) {
+    std::cout << value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+}
+
+nlohmann::json to_json(const std::vector<float>& values) { return values; }
+
+}  // namespace cli
+
+}  // namespace savepoint

@@ -1,0 +1,226 @@
+#include <chrono>
+#include <filesystem>
+
+#include "app/cli/commands.h"
+#include "core/model/error.h"
+#include "core/model/rows.h"
+#include "core/sidecar/evaluate.h"
+#include "core/sidecar/fit.h"
+
+namespace savepoint::cli {
+
+namespace {
+
+// -- fit ---------------------------------------------------------------------------------------------------
+
+struct FitArguments {
+    FitSettings settings;
+    std::string out;
+    bool keep = false;
+};
+
+void show_progress(const ReferenceFit& fit) {
+    std::cerr << "\r\033[K" << static_cast<int>(100 * fit.progress()) << "%  " << fit.stage() << std::flush;
+}
+
+int fit(const Common& common, const FitArguments& arguments) {
+    const OpenModel model(common);
+    const std::string folder = arguments.out.empty() ? fit_folder(common, model.weights->sha256()) : arguments.out;
+    if (arguments.keep && load_fit(folder, model.weights->sha256()).sidecar) {
+        std::cerr << folder << ": already fitted\n";
+        return 0;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    ReferenceFit job(model.transformer, model.tokenizer, arguments.settings);
+    while (!job.done()) {
+        job.step();
+        show_progress(job);
+    }
+    std::cerr << "\r\033[K";
+    const ReferenceFit::Result result = job.result();
+    save_fit(folder, result);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const SidecarInfo& info = result.sidecar->info();
+    if (common.json)
+        print_json({{"folder", folder}, {"hash", result.sidecar->hash()}, {"fitted_tokens", info.fitted_tokens},
+                    {"seconds", seconds}, {"figures", info.figures}, {"settings", info.settings}});
+    else
+        std::cout << folder << ": fitted on " << info.fitted_tokens << " tokens in " << seconds << " s\n"
+                  << info.figures.dump(2) << "\n";
+    return 0;
+}
+
+// -- evaluate ------------------------------------------------------------------------------------------------
+
+struct EvaluateArguments {
+    std::string sidecar, corpus = "fortunes";
+    int64_t tokens = 3072, length = 256, prefix = 192;
+};
+
+// Text that neither the fit nor the calibration of the references saw: the same seeded split, further on.
+TokenSplit unseen(const OpenModel& model, const EvaluateArguments& arguments, const SidecarInfo& info) {
+    if (arguments.corpus != "fortunes")
+        return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens, info.seed);
+    const nlohmann::json& made = info.settings;
+    const int64_t fitted = made.value("fit_tokens", int64_t{0}), calibrated = made.value("calibration_tokens", int64_t{0});
+    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted,
+                                    calibrated + arguments.tokens, info.seed);
+    const auto skip = std::min<size_t>(split.held_out.size(), (calibrated + arguments.length - 1) / arguments.length);
+    split.held_out.erase(split.held_out.begin(), split.held_out.begin() + static_cast<std::ptrdiff_t>(skip));
+    return split;
+}
+
+struct Sums {
+    double kl = 0, top1 = 0, nll = 0, hidden_fvu = 0, key_fvu = 0, value_fvu = 0, middle_mse = 0;
+    int64_t sequences = 0, scored = 0, above_95 = 0;
+    double encode_seconds = 0, restore_seconds = 0, replay_seconds = 0;
+    int64_t tokens = 0;
+};
+
+double since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void add_reconstruction(Sums& sums, const Sidecar& sidecar, const StateRows& rows) {
+    const ReconstructionError error = reconstruction_error(sidecar, rows);
+    sums.hidden_fvu += error.hidden_fvu.mean().item<double>();
+    sums.key_fvu += error.key_fvu.mean().item<double>();
+    sums.value_fvu += error.value_fvu.mean().item<double>();
+    sums.middle_mse += error.hidden_mse[error.hidden_mse.size(0) / 2].item<double>();
+}
+
+void add_anomaly(Sums& sums, const OpenModel& model, const AnomalyReference* reference, const StateRows& rows,
+                 const std::vector<TokenId>& ids) {
+    if (!reference) return;
+    const at::Tensor query = model.transformer.queries(rows, ids);
+    const AnomalyScores scores = reference->score(read_out(query, rows.key, rows.value, reference->map()), 0);
+    sums.scored += scores.token_percentile.numel();
+    sums.above_95 += (scores.token_percentile > 95.0).sum().item<int64_t>();
+}
+
+void add_timings(Sums& sums, const OpenModel& model, const Sidecar& sidecar, const StateRows& rows,
+                 const std::vector<TokenId>& ids) {
+    auto start = std::chrono::steady_clock::now();
+    const Latent latent = sidecar.encode(rows);
+    sums.encode_seconds += since(start);
+    KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()));
+    start = std::chrono::steady_clock::now();
+    const StateRows decoded = sidecar.decode(latent);
+    model.transformer.restore(cache, decoded);
+    sums.restore_seconds += since(start);
+    cache.truncate(0);
+    start = std::chrono::steady_clock::now();
+    model.transformer.prefill(cache, ids);
+    sums.replay_seconds += since(start);
+    sums.tokens += static_cast<int64_t>(ids.size());
+}
+
+void add_sequence(Sums& sums, const OpenModel& model, const Sidecar& sidecar, const AnomalyReference* reference,
+                  const std::vector<TokenId>& ids, int64_t prefix) {
+    KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()));
+    const StateRows rows = model.transformer.prefill(cache, ids).rows;
+    add_reconstruction(sums, sidecar, rows);
+    add_anomaly(sums, model, reference, rows, ids);
+    add_timings(sums, model, sidecar, rows, ids);
+    const ResumeFidelity fidelity = resume_fidelity(model.transformer, sidecar, ids, prefix);
+    sums.kl += fidelity.kl_nats;
+    sums.top1 += fidelity.top1_agreement;
+    sums.nll += fidelity.delta_nll;
+    ++sums.sequences;
+}
+
+// All that must be stored of a prefix, the exact first tokens and the ids included, per token of it.
+nlohmann::json byte_figures(const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
+    const Sidecar::ByteAccount account = sidecar.byte_account(config);
+    const double coded = static_cast<double>(std::max<int64_t>(prefix - account.exact_first_tokens, 0));
+    const double bytes = ((account.hidden + account.kv) * coded + account.exact_first_bytes) / static_cast<double>(prefix) +
+                         account.token_ids;
+    const double raw = account.raw_fp16_hidden + account.raw_fp16_kv;
+    return {{"bytes_per_token", bytes}, {"ratio_fp16", raw / bytes}, {"raw_fp16_bytes_per_token", raw},
+            {"token_id_bytes", account.token_ids}, {"sidecar_bytes", account.sidecar_bytes}};
+}
+
+nlohmann::json figures(const Sums& sums, const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
+    const auto n = static_cast<double>(sums.sequences);
+    nlohmann::json codec{{"name", sidecar.hidden().kind() + "+" + sidecar.kv().kind()},
+                         {"kl_nats", sums.kl / n},
+                         {"top1_agreement", sums.top1 / n},
+                         {"delta_nll", sums.nll / n},
+                         {"hidden_fvu", sums.hidden_fvu / n},
+                         {"k_fvu", sums.key_fvu / n},
+                         {"v_fvu", sums.value_fvu / n},
+                         {"mid_layer_mse", sums.middle_mse / n},
+                         {"restore_tokens_per_s", static_cast<double>(sums.tokens) / sums.restore_seconds},
+                         {"encode_tokens_per_s", static_cast<double>(sums.tokens) / sums.encode_seconds}};
+    codec.update(byte_figures(sidecar, config, prefix));
+    nlohmann::json result{{"codecs", {codec}},
+                          {"replay_tokens_per_s", static_cast<double>(sums.tokens) / sums.replay_seconds},
+                          {"held_out_tokens", sums.tokens},
+                          {"prefix", prefix}};
+    if (sums.scored)
+        result["anomaly_above_95th_percentile"] = static_cast<double>(sums.above_95) / static_cast<double>(sums.scored);
+    return result;
+}
+
+int evaluate(const Common& common, const EvaluateArguments& arguments) {
+    const OpenModel model(common);
+    ReferenceFit::Result fit;
+    if (arguments.sidecar.empty())
+        fit = stored_fit(common, model.weights->sha256());
+    else
+        fit.sidecar = Sidecar::load(arguments.sidecar);
+    if (fit.sidecar->info().model_sha256 != model.weights->sha256())
+        throw FileError(arguments.sidecar, "was fitted on another model than " + common.model);
+    if (arguments.prefix >= arguments.length) throw InputError("--prefix: must be below --length");
+
+    Sums sums;
+    for (const auto& ids : unseen(model, arguments, fit.sidecar->info()).held_out)
+        add_sequence(sums, model, *fit.sidecar, fit.elu1.get(), ids, arguments.prefix);
+    if (!sums.sequences) throw InputError("--corpus: holds no unseen sequence of " + std::to_string(arguments.length) + " tokens");
+    const nlohmann::json result = figures(sums, *fit.sidecar, model.transformer.config(), arguments.prefix);
+    if (common.json)
+        print_json(result);
+    else
+        std::cout << result.dump(2) << "\n";
+    return 0;
+}
+
+}  // namespace
+
+void add_fit(Registry registry) {
+    auto arguments = std::make_shared<FitArguments>();
+    FitSettings& settings = arguments->settings;
+    CLI::App* command = add_command(registry, "fit", "Fit a sidecar and the anomaly references of the model");
+    command->add_flag("--default")->description("With the default settings into the data folder (what a first start does)");
+    command->add_flag("--keep", arguments->keep, "Do nothing when the folder holds a fit of this model already");
+    command->add_option("--out", arguments->out, "Folder to write; default: the data folder");
+    command->add_option("--corpus", settings.corpus, "fortunes, a text or JSONL file, or a folder of them")->capture_default_str();
+    command->add_option("--tokens", settings.fit_tokens, "Tokens to fit on")->check(CLI::Range(256, 1 << 24))->capture_default_str();
+    command->add_option("--calibration-tokens", settings.calibration_tokens)->check(CLI::Range(256, 1 << 24))->capture_default_str();
+    command->add_option("--length", settings.sequence_length, "Tokens of a sequence")->check(CLI::Range(16, 8192))->capture_default_str();
+    command->add_option("--own-samples", settings.own_samples, "Sequences sampled from the model itself")->check(CLI::Range(0, 4096))->capture_default_str();
+    command->add_option("--group-size", settings.pca.group_size, "Blocks coded together")->check(CLI::Range(1, 1024))->capture_default_str();
+    command->add_option("--hidden-components", settings.pca.hidden_components, "Per group; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
+    command->add_option("--key-components", settings.pca.key_components, "Per block; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
+    command->add_option("--value-components", settings.pca.value_components, "Per block; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
+    command->add_option("--bits", settings.pca.bits, "Per component, 2 to 8; 0: float32")->check(CLI::Range(0, 8))->capture_default_str();
+    command->add_option("--seed", settings.seed)->capture_default_str();
+    command->callback([registry, arguments] {
+        registry.chosen = [&common = registry.common, arguments] { return fit(common, *arguments); };
+    });
+}
+
+void add_evaluate(Registry registry) {
+    auto arguments = std::make_shared<EvaluateArguments>();
+    CLI::App* command = add_command(registry, "evaluate", "Reconstruction and resuming on held-out text");
+    command->add_option("--sidecar", arguments->sidecar, "sidecar.safetensors; default: the stored one");
+    command->add_option("--corpus", arguments->corpus, "fortunes (its unseen part), a text or JSONL file, or a folder")->capture_default_str();
+    command->add_option("--tokens", arguments->tokens, "Held-out tokens")->check(CLI::Range(32, 1 << 24))->capture_default_str();
+    command->add_option("--length", arguments->length, "Tokens of a sequence")->check(CLI::Range(16, 8192))->capture_default_str();
+    command->add_option("--prefix", arguments->prefix, "Tokens decoded before the rest is fed")->check(CLI::Range(1, 8191))->capture_default_str();
+    command->callback([registry, arguments] {
+        registry.chosen = [&common = registry.common, arguments] { return evaluate(common, *arguments); };
+    });
+}
+
+}  // namespace savepoint::cli

@@ -1,0 +1,42 @@
+"""The default sidecar on text it has not seen: reconstruction, resuming, anomaly calibration, dose and response.
+
+needs: the default sidecar (fixture default_sidecar)
+"""
+import csv
+import tempfile
+
+from _savepoint import run, run_json
+
+result = run_json("evaluate", "--tokens", "5120")
+codec = result["codecs"][0]
+assert result["held_out_tokens"] >= 5000, result
+assert 0 < codec["hidden_fvu"] < 0.5 and 0 < codec["k_fvu"] < 0.2 and 0 < codec["v_fvu"] < 0.3, codec
+assert codec["kl_nats"] < 0.1 and codec["top1_agreement"] > 0.9, codec
+assert codec["ratio_fp16"] > 1 and codec["bytes_per_token"] > 100, codec
+assert 0.03 <= result["anomaly_above_95th_percentile"] <= 0.07, result
+
+ordinary = run_json("score", "--prompt", "The meeting will be held in the town hall on Tuesday evening, and everyone is welcome.")
+assert len(ordinary["tokens"]) > 10
+layers = ordinary["tokens"][0]["percentile_by_layer_head"]
+assert len(layers) == 30 and len(layers[0]) == 9
+assert all(0 <= value <= 100 for layer in layers for value in layer)
+assert ordinary["fitted_tokens"] >= 20000, ordinary["fitted_tokens"]
+noise = run_json("score", "--prompt", "The meeting zx#qj 0xFF@@ }}{{ wqpl ~~^^ kkkzzz ;;;;;; ΩΩΩ \u4f60 }}}}} ####### zq zq zq")
+mean = lambda scores: sum(token["score"] for token in scores["tokens"][4:]) / (len(scores["tokens"]) - 4)
+assert mean(noise) > 1.2 * mean(ordinary), (mean(noise), mean(ordinary))
+
+with tempfile.TemporaryDirectory() as folder:
+    session = f"{folder}/dose.savepoint"
+    run_json("generate", "--prompt", "The capital of France is", "--greedy", "--max-tokens", "8", "--ignore-eos", "--session", session)
+    table = f"{folder}/dose.csv"
+    for part, extra in [("hidden", []), ("value", ["--block", "9"])]:
+        run("edit", "--session", session, "--thought", "1", "--token", "4", "--part", part, "--group", "2", *extra,
+            "--component", "0", "--values=-4,-3,-2,-1,0,1,2,3,4", "--csv", table)
+        rows = list(csv.DictReader(open(table, encoding="utf-8")))
+        assert [float(row["value_sd"]) for row in rows] == [-4, -3, -2, -1, 0, 1, 2, 3, 4]
+        effects = [float(row["kl_edited_nats"]) for row in rows]
+        control = float(rows[0]["kl_control_nats"])
+        assert all(abs(float(row["kl_control_nats"]) - control) < 1e-6 for row in rows)
+        assert max(effects) > 0 and max(effects) > 3 * min(effects), effects
+        if part == "hidden":
+            assert max(effects) > 1e-3, effects
