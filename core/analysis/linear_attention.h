@@ -3,14 +3,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <string>
+
+#include "core/analysis/feature_map.h"
 
 namespace savepoint {
 
-// phi of linear attention. elu1: elu(x) + 1 (Katharopoulos et al. 2020, arXiv 2006.16236, eq. 7).
-enum class FeatureMap { identity, elu1 };
-std::string to_string(FeatureMap map);
-FeatureMap feature_map_from(const std::string& name);  // throws InputError
 at::Tensor apply(FeatureMap map, const at::Tensor& x);
 
 // S_t = sum_{i <= t} phi(k_i)^T v_i [features, head_dim] and n_t = sum_{i <= t} phi(k_i) [features], of one
