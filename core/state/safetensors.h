@@ -5,6 +5,8 @@
 #include <map>
 #include <string>
 
+#include "core/model/sha256.h"
+
 namespace savepoint {
 
 // The safetensors format (huggingface/safetensors): 8 bytes of header length, JSON, tensors. Reading
@@ -23,6 +25,5 @@ void write_safetensors(const std::string& path, const TensorFile& file);        
 // Temporary file beside it, fsync, rename, fsync of the folder.
 void write_atomically(const std::string& path, const std::string& bytes);
 std::string read_file(const std::string& path);
-std::string sha256_hex(const std::string& bytes);
 
 }  // namespace savepoint

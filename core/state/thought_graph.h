@@ -63,20 +63,28 @@ struct PathSpan {
     int64_t first, count;
 };
 
+// Tokens that two paths share as the same (thought, index), from the root.
+int64_t shared_prefix(const std::vector<PathSpan>& a, const std::vector<PathSpan>& b);
+
 // The rewindable graph. Adding a branch costs O(1) memory before it generates. Thoughts are never
 // changed once complete, except for labels, notes, bookmarks, rewards, stats and dropped rows.
 class ThoughtGraph {
    public:
-    // Checks the parent and the prefix (0 < prefix <= path length of the parent); throws InputError.
+    // Checks the thought (check_thought) and its place: 0 < prefix <= path length of the parent. An
+    // intervention or counterfactual at the path's very first token has prefix 0. Throws InputError.
     ThoughtId add(Thought thought);  // gives it the next id; returns it
+    void insert(Thought thought);    // the same, keeping its id: for reading files; ids above all held ones only
+    ThoughtId next_id() const { return next_id_; }
+    void reserve_ids(ThoughtId next);  // so that the ids of removed thoughts are not given again
     const Thought& at(ThoughtId id) const;  // throws InputError
     Thought& edit(ThoughtId id);
     bool contains(ThoughtId id) const { return thoughts_.contains(id); }
     const std::map<ThoughtId, Thought>& thoughts() const { return thoughts_; }
-    std::vector<ThoughtId> children(ThoughtId id) const;
-    void remove(ThoughtId id);  // a leaf; throws InputError when it has children
+    std::vector<ThoughtId> children(ThoughtId id) const;  // ascending; a merge is a child of its primary parent
+    void remove(ThoughtId id);  // a leaf; throws InputError when it has children or a merge took from it
 
-    // Appends one token to an incomplete thought. `row` may be empty. Amortised O(1) (capacity doubles).
+    // Appends one token to an incomplete thought. Amortised O(1) (capacity doubles). Each part of `rows`
+    // holds either a row for every token or nothing: a part that `row` lacks is dropped from then on.
     void append(ThoughtId id, TokenId token, TokenStats stats, const StateRows& row);
     void complete(ThoughtId id);  // gives unused capacity back
 
@@ -92,13 +100,36 @@ class ThoughtGraph {
     // Tokens that two paths share as the same (thought, index), from the root.
     int64_t shared_prefix(ThoughtId a, ThoughtId b) const;
 
-    int64_t bytes() const;         // of all rows held
-    void drop_hidden(ThoughtId id);
+    // Of all rows and edits held, spare capacity included; memory that several tensors share counts once.
+    int64_t bytes() const;
+    void drop_hidden(ThoughtId id);  // keeps rows.last, made from hidden when it was not there
     void drop_kv(ThoughtId id);
 
    private:
+    // The buffers behind the rows of incomplete thoughts: Thought::rows are views of their beginnings.
+    // A copied graph shares the rows but not this room, so that original and copy may both append.
+    struct SpareRoom {
+        SpareRoom() = default;
+        SpareRoom(const SpareRoom&) {}
+        SpareRoom(SpareRoom&&) = default;
+        SpareRoom& operator=(const SpareRoom&) { return buffers.clear(), *this; }
+        SpareRoom& operator=(SpareRoom&&) = default;
+        std::map<ThoughtId, StateRows> buffers;
+    };
+
+    void check_place(const Thought& thought) const;
+
     std::map<ThoughtId, Thought> thoughts_;
+    std::map<ThoughtId, std::vector<ThoughtId>> children_;
+    SpareRoom spare_;
     ThoughtId next_id_ = 1;
 };
+
+// What holds for a thought by itself: sizes of stats and rows, edits in order, within its tokens and
+// finite. Throws InputError naming the field.
+void check_thought(const Thought& thought);
+
+// resid_post of the last block, [tokens, d_model]: rows.last, else a view into rows.hidden, else undefined.
+at::Tensor last_rows(const StateRows& rows);
 
 }  // namespace savepoint
