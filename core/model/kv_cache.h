@@ -21,6 +21,8 @@ class KvCache {
     int64_t batch() const { return batch_; }
     at::Tensor& keys(int64_t layer) { return keys_[layer]; }
     at::Tensor& values(int64_t layer) { return values_[layer]; }
+    const at::Tensor& keys(int64_t layer) const { return keys_[layer]; }
+    const at::Tensor& values(int64_t layer) const { return values_[layer]; }
     void reserve(int64_t capacity);    // grows (at least doubling), keeping what is there
     void truncate(int64_t length);     // forgets tokens from `length` on; O(1)
     void set_length(int64_t length);   // by the model, after writing rows

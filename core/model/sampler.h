@@ -11,9 +11,13 @@ namespace savepoint {
 // The uniform random number in [0, 1) of a token: a function of (seed, token index in the path) alone.
 double token_uniform(uint64_t seed, int64_t token_index);
 
-// One draw. logits [vocab]. Order of the cuts: top-k, top-p, min-p on the tempered distribution (as
-// llama.cpp: top-k, top-p, min-p, then temperature -- state which order is implemented and why).
-// Throws InputError on NaN logits or settings out of range.
+// One draw. logits [vocab]. p = softmax(logits / temperature), and then the cuts in this order:
+//   top-k: the k most likely; top-p: the fewest most likely whose sum reaches top_p of what is left;
+//   min-p: those with p >= min_p max(p).
+// The temperature comes first, as in Hugging Face transformers and unlike llama.cpp: top_p is then a
+// statement about the distribution that is drawn from. The draw inverts the cumulative sum, most likely
+// first (by id when nothing is cut). Greedy: the largest logit, the lowest id of equals.
+// Throws InputError on logits that are not finite or settings out of range.
 TokenId sample(const at::Tensor& logits, const SamplerSettings& settings, int64_t token_index);
 
 Distribution describe(const at::Tensor& logits, int64_t top = 10);

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -80,6 +81,8 @@ class Transformer {
     at::Tensor unembed(const at::Tensor& resid) const;
 
    private:
+    void restore_blocks(KvCache& cache, const StateRows& rows, int64_t blocks) const;
+
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

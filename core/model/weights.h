@@ -14,13 +14,14 @@ namespace savepoint {
 // Called with a fraction in [0, 1]; may throw Cancelled.
 using Progress = std::function<void(double)>;
 
-// A matrix as the file stores it, kept beside its float32 form so that a decode step can stream the
-// quantised blocks (exact float32 arithmetic on the same dequantised values, a fraction of the memory
-// traffic). `type` is ggml's type id; rows x columns as in `matrix [out, in]`.
+// A quantised matrix kept beside its float32 form, so that a decode step can stream its blocks (exact
+// float32 arithmetic on the same dequantised values, a fraction of the memory traffic). The file's
+// blocks, rearranged for gemv.h so that 16 rows stand side by side. `type` is ggml's type id; rows x
+// columns as in `matrix [out, in]`.
 struct PackedMatrix {
     int type = 0;
     int64_t rows = 0, columns = 0;
-    std::shared_ptr<const std::vector<uint8_t>> blocks;
+    at::Tensor blocks;  // uint8
 };
 
 // Named float32 tensors of one model file, with Savepoint's own names, one per role:
@@ -45,6 +46,7 @@ class Weights {
     const PackedMatrix* packed(const std::string& name) const;  // null when not kept
 
    private:
+    friend class WeightsReader;
     ModelConfig config_;
     std::string path_, sha256_;
     std::unordered_map<std::string, at::Tensor> tensors_;

@@ -1,0 +1,323 @@
+#include "core/model/transformer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ggml.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/model/decoder.h"
+#include "core/model/device.h"
+#include "core/model/error.h"
+#include "core/model/torch_pass.h"
+
+namespace savepoint {
+
+namespace {
+
+at::Tensor ids_tensor(std::span<const TokenId> tokens) {
+    at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kLong);
+    std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());
+    return ids;
+}
+
+at::Tensor to_cpu_float(const at::Tensor& tensor) { return tensor.to(at::kCPU, at::kFloat).contiguous(); }
+
+StateRows empty_rows(const ModelConfig& c, int64_t tokens) {
+    return {at::empty({tokens, c.layers, c.d_model}, at::kFloat), at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat),
+            at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat), {}};
+}
+
+// A copy and not a view, which would keep all of `hidden` alive.
+void keep_last(StateRows& rows, const ModelConfig& c) { rows.last = rows.hidden.select(1, c.layers - 1).clone(); }
+
+void require_elements(const at::Tensor& tensor, int64_t elements, const std::string& field) {
+    if (!tensor.defined() || tensor.numel() != elements) throw InputError(field + ": " + std::to_string(elements) + " numbers are needed");
+}
+
+void check_edit(const ModelConfig& c, const RowEdit& edit, int64_t first, int64_t tokens) {
+    if (edit.position < first || edit.position >= first + tokens) throw InputError("edit: position " + std::to_string(edit.position) + " is not among the tokens of this step");
+    if (edit.hidden_block >= c.layers) throw InputError("edit: hidden_block " + std::to_string(edit.hidden_block) + " is beyond the last block");
+    if (edit.hidden_block >= 0) require_elements(edit.hidden, c.d_model, "edit: hidden");
+    for (const KvRow& row : edit.kv) {
+        if (row.block < 0 || row.block >= c.layers) throw InputError("edit: kv block " + std::to_string(row.block) + " does not exist");
+        require_elements(row.key, c.kv_dim(), "edit: key");
+        require_elements(row.value, c.kv_dim(), "edit: value");
+    }
+}
+
+}  // namespace
+
+// An edit's rows as the decoder reads them: contiguous float32 on the CPU.
+struct HeldEdit {
+    std::vector<at::Tensor> tensors;
+    const float* hold(const at::Tensor& tensor) {
+        tensors.push_back(to_cpu_float(tensor));
+        return tensors.back().data_ptr<float>();
+    }
+    void apply(const RowEdit& edit, int64_t layers, DecodeStep& step) {
+        if (!edit.kv.empty()) {
+            step.edit_keys.assign(layers, nullptr);
+            step.edit_values.assign(layers, nullptr);
+        }
+        for (const KvRow& row : edit.kv) {
+            step.edit_keys[row.block] = hold(row.key);
+            step.edit_values[row.block] = hold(row.value);
+        }
+        step.hidden_block = edit.hidden_block;
+        if (edit.hidden_block >= 0) step.edit_hidden = hold(edit.hidden);
+    }
+};
+
+struct Transformer::Impl {
+    Impl(std::shared_ptr<const Weights> weights_in, c10::Device device_in)
+        : weights(std::move(weights_in)), config(weights->config()), device(device_in), rotary(config), torch(weights, rotary, device) {
+        if (device.is_cpu() && Decoder::supports(config)) decoder = std::make_unique<Decoder>(weights, rotary, threads());
+    }
+
+    void check_tokens(std::span<const TokenId> tokens, int64_t past) const {
+        if (tokens.empty()) throw InputError("tokens: there are none");
+        const auto count = static_cast<int64_t>(tokens.size());
+        if (past + count > config.context) throw InputError("tokens: " + std::to_string(past + count) + " exceed the model's context of " + std::to_string(config.context));
+        for (const TokenId id : tokens)
+            if (id < 0 || id >= config.vocab) throw InputError("tokens: id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(config.vocab));
+    }
+
+    // resid [n, d_model], on the device -> [n, vocab] on the CPU. `hooks` see ln_final.
+    at::Tensor logits_of(const at::Tensor& resid, const Hooks* hooks = nullptr) {
+        if (decoder && !(hooks && hooks->wants("ln_final.hook_normalized"))) {
+            const at::Tensor rows = to_cpu_float(resid);
+            at::Tensor logits = at::empty({rows.size(0), config.vocab}, at::kFloat);
+            decoder->head(rows.data_ptr<float>(), rows.size(0), logits.data_ptr<float>());
+            return logits;
+        }
+        at::Tensor normed = torch.final_norm(resid);
+        if (hooks) normed = hooks->run("ln_final.hook_normalized", normed.unsqueeze(0)).squeeze(0);
+        return to_cpu_float(torch.head(normed));
+    }
+
+    at::Tensor wanted_logits(const at::Tensor& resid, const ForwardOptions& options) {
+        if (options.logits == Logits::none) return {};
+        const at::Tensor rows = resid.reshape({-1, config.d_model});
+        return logits_of(options.logits == Logits::all ? rows : rows.narrow(0, rows.size(0) - 1, 1), options.hooks);
+    }
+
+    ForwardOutput torch_forward(TorchPass pass, const ForwardOptions& options, StateRows rows) {
+        pass.hooks = options.hooks && !options.hooks->empty() ? options.hooks : nullptr;
+        if (pass.hooks) pass.hooks->check_names(config.layers);
+        if (options.capture && !rows.tokens()) rows = empty_rows(config, pass.resid.size(0) * pass.resid.size(1));
+        pass.rows = options.capture ? &rows : nullptr;
+        const int64_t tokens = pass.resid.size(1);
+        const at::Tensor resid = torch.run(pass);
+        if (options.capture) keep_last(rows, config);
+        ForwardOutput output{wanted_logits(resid, options), options.capture ? rows : StateRows{}};
+        if (pass.cache) pass.cache->set_length(pass.past + tokens);
+        return output;
+    }
+
+    ForwardOutput own_decode(KvCache& cache, const at::Tensor& resid, int64_t first_block, const RowEdit* edit, StateRows rows, const ForwardOptions& options) {
+        DecodeStep step;
+        step.position = cache.length();
+        step.first_block = first_block;
+        step.resid = resid.data_ptr<float>();
+        step.hidden = rows.hidden.data_ptr<float>();
+        step.key = rows.key.data_ptr<float>();
+        step.value = rows.value.data_ptr<float>();
+        step.capacity = cache.capacity();
+        for (int64_t layer = 0; layer < config.layers; ++layer) {
+            step.cache_keys.push_back(cache.keys(layer).data_ptr<float>());
+            step.cache_values.push_back(cache.values(layer).data_ptr<float>());
+        }
+        HeldEdit held;
+        if (edit) held.apply(*edit, config.layers, step);
+        ForwardOutput output;
+        if (options.logits != Logits::none) output.logits = at::empty({1, config.vocab}, at::kFloat);
+        step.logits = output.logits.defined() ? output.logits.data_ptr<float>() : nullptr;
+        decoder->step(step);
+        cache.set_length(step.position + 1);
+        if (options.capture) {
+            keep_last(rows, config);
+            output.rows = std::move(rows);
+        }
+        return output;
+    }
+
+    // The row that a step without capture computes into: kept, so that nothing is allocated per token.
+    StateRows& scratch_rows() {
+        if (!scratch.has_hidden()) scratch = empty_rows(config, 1);
+        return scratch;
+    }
+
+    StateRows one_row(const ForwardOptions& options) { return options.capture ? empty_rows(config, 1) : scratch_rows(); }
+
+    bool runs_own(const ForwardOptions& options) const { return decoder && !(options.hooks && !options.hooks->empty()); }
+
+    std::shared_ptr<const Weights> weights;
+    const ModelConfig& config;
+    c10::Device device;
+    RotaryTable rotary;
+    TorchModel torch;
+    std::unique_ptr<Decoder> decoder;
+    StateRows scratch;
+};
+
+Transformer::Transformer(std::shared_ptr<const Weights> weights, c10::Device device)
+    : impl_(std::make_unique<Impl>(std::move(weights), device)) {}
+Transformer::~Transformer() = default;
+
+const ModelConfig& Transformer::config() const { return impl_->config; }
+const Weights& Transformer::weights() const { return *impl_->weights; }
+c10::Device Transformer::device() const { return impl_->device; }
+
+std::string Transformer::precision() const {
+    std::set<std::string> streamed;
+    for (const char* role : {"blocks.0.q", "blocks.0.down", "embed", "head"})
+        if (const PackedMatrix* packed = weights().packed(role)) streamed.insert(ggml_type_name(static_cast<ggml_type>(packed->type)));
+    if (!impl_->decoder || streamed.empty()) return "float32";
+    std::string types;
+    for (const std::string& type : streamed) types += (types.empty() ? "" : " and ") + type;
+    return "float32 (weights streamed as " + types + ")";
+}
+
+KvCache Transformer::make_cache(int64_t capacity) const { return KvCache(config(), capacity, device()); }
+
+ForwardOutput Transformer::prefill(KvCache& cache, std::span<const TokenId> tokens, const ForwardOptions& options) const {
+    const at::NoGradGuard no_grad;
+    const int64_t past = cache.length();
+    impl_->check_tokens(tokens, past);
+    if (options.edit) check_edit(config(), *options.edit, past, static_cast<int64_t>(tokens.size()));
+    cache.reserve(past + static_cast<int64_t>(tokens.size()));
+    TorchPass pass{impl_->torch.embed(ids_tensor(tokens)).unsqueeze(0), 0, past, &cache};
+    pass.edit = options.edit;
+    return impl_->torch_forward(pass, options, {});
+}
+
+ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const TokenId> tokens, int64_t chunk, const ForwardOptions& options,
+                                           const std::function<bool(int64_t)>& keep_going) const {
+    if (chunk < 1) throw InputError("chunk: must be at least 1");
+    const int64_t start = cache.length(), count = static_cast<int64_t>(tokens.size());
+    impl_->check_tokens(tokens, start);
+    cache.reserve(start + count);
+    std::vector<StateRows> rows;
+    std::vector<at::Tensor> logits;
+    for (int64_t from = 0; from < count; from += chunk) {
+        if (keep_going && !keep_going(from)) {
+            cache.truncate(start);
+            throw Cancelled();
+        }
+        const int64_t size = std::min(chunk, count - from);
+        ForwardOptions part = options;
+        const bool is_last = from + size == count;
+        if (options.logits == Logits::last && !is_last) part.logits = Logits::none;
+        if (options.edit && (options.edit->position < start + from || options.edit->position >= start + from + size)) part.edit = nullptr;
+        ForwardOutput output = prefill(cache, tokens.subspan(from, size), part);
+        if (output.logits.defined()) logits.push_back(output.logits);
+        rows.push_back(std::move(output.rows));
+    }
+    return {logits.empty() ? at::Tensor() : at::cat(logits), concat(rows)};
+}
+
+ForwardOutput Transformer::decode(KvCache& cache, TokenId token, const ForwardOptions& options) const {
+    const at::NoGradGuard no_grad;
+    const std::span<const TokenId> tokens(&token, 1);
+    if (!impl_->runs_own(options)) return prefill(cache, tokens, options);
+    impl_->check_tokens(tokens, cache.length());
+    if (options.edit) check_edit(config(), *options.edit, cache.length(), 1);
+    cache.reserve(cache.length() + 1);
+    const at::Tensor resid = weights().tensor("embed").select(0, token);
+    return impl_->own_decode(cache, resid, 0, options.edit, impl_->one_row(options), options);
+}
+
+ForwardOutput Transformer::decode_from_saved(KvCache& cache, TokenId token, const StateRows& saved, const RowEdit& edit,
+                                             const ForwardOptions& options) const {
+    const at::NoGradGuard no_grad;
+    const int64_t past = cache.length(), first = std::min(edit.first_affected_block(), config().layers);
+    impl_->check_tokens(std::span<const TokenId>(&token, 1), past);
+    check_edit(config(), edit, past, 1);
+    if (saved.tokens() != 1 || !saved.has_kv() || (first > 0 && !saved.has_hidden())) throw InputError("saved: one row with hidden, key and value is needed");
+    cache.reserve(past + 1);
+    StateRows rows = impl_->one_row(options);
+    if (first > 0) rows.hidden.narrow(1, 0, first).copy_(saved.hidden.narrow(1, 0, first));
+    rows.key.narrow(1, 0, first).copy_(saved.key.narrow(1, 0, first));
+    rows.value.narrow(1, 0, first).copy_(saved.value.narrow(1, 0, first));
+    if (edit.hidden_block >= 0 && edit.hidden_block == first - 1) rows.hidden.select(1, first - 1).copy_(edit.hidden.reshape({1, -1}));
+    restore_blocks(cache, rows, first);
+    const at::Tensor resid = first > 0 ? rows.hidden[0][first - 1] : weights().tensor("embed").select(0, token);
+    if (impl_->runs_own(options)) return impl_->own_decode(cache, resid, first, &edit, rows, options);
+    TorchPass pass{resid.reshape({1, 1, -1}).to(device()), first, past, &cache};
+    pass.edit = &edit;
+    return impl_->torch_forward(pass, options, rows);
+}
+
+ForwardOutput Transformer::decode_batch(KvCache& cache, std::span<const TokenId> tokens, const ForwardOptions& options) const {
+    const at::NoGradGuard no_grad;
+    if (static_cast<int64_t>(tokens.size()) != cache.batch()) throw InputError("tokens: one for each of the cache's " + std::to_string(cache.batch()) + " rows is needed");
+    for (const TokenId& token : tokens) impl_->check_tokens(std::span<const TokenId>(&token, 1), cache.length());
+    cache.reserve(cache.length() + 1);
+    ForwardOptions batch = options;
+    batch.capture = false;
+    if (batch.logits == Logits::last) batch.logits = Logits::all;
+    return impl_->torch_forward({impl_->torch.embed(ids_tensor(tokens)).unsqueeze(1), 0, cache.length(), &cache}, batch, {});
+}
+
+ForwardOutput Transformer::forward_batch(const std::vector<std::vector<TokenId>>& sequences, const ForwardOptions& options) const {
+    const at::NoGradGuard no_grad;
+    std::vector<at::Tensor> ids;
+    for (const auto& sequence : sequences) {
+        impl_->check_tokens(sequence, 0);
+        if (sequence.size() != sequences.front().size()) throw InputError("sequences: all must have the same length");
+        ids.push_back(ids_tensor(sequence));
+    }
+    if (ids.empty()) throw InputError("sequences: there are none");
+    return impl_->torch_forward({impl_->torch.embed(at::stack(ids))}, options, {});
+}
+
+void Transformer::restore_blocks(KvCache& cache, const StateRows& rows, int64_t blocks) const {
+    const int64_t past = cache.length(), tokens = rows.tokens();
+    for (int64_t layer = 0; layer < blocks; ++layer) {
+        const at::Tensor key = rows.key.select(1, layer).transpose(0, 1).unsqueeze(0).to(device());
+        const at::Tensor value = rows.value.select(1, layer).transpose(0, 1).unsqueeze(0);
+        cache.keys(layer).narrow(2, past, tokens).copy_(impl_->rotary.rotate(key, past));
+        cache.values(layer).narrow(2, past, tokens).copy_(value);
+    }
+}
+
+void Transformer::restore(KvCache& cache, const StateRows& rows) const {
+    const at::NoGradGuard no_grad;
+    if (!rows.has_kv()) throw InputError("rows: key and value are needed to restore a state");
+    const int64_t tokens = rows.tokens();
+    require_elements(rows.key, tokens * config().layers * config().kv_dim(), "rows: key");
+    require_elements(rows.value, tokens * config().layers * config().kv_dim(), "rows: value");
+    if (cache.length() + tokens > config().context) throw InputError("rows: they exceed the model's context of " + std::to_string(config().context));
+    cache.reserve(cache.length() + tokens);
+    restore_blocks(cache, rows, config().layers);
+    cache.set_length(cache.length() + tokens);
+}
+
+at::Tensor Transformer::queries(const StateRows& rows, std::span<const TokenId> tokens) const {
+    const at::NoGradGuard no_grad;
+    impl_->check_tokens(tokens, 0);
+    if (!rows.has_hidden() || rows.tokens() != static_cast<int64_t>(tokens.size())) throw InputError("rows: the hidden rows of these tokens are needed");
+    std::vector<at::Tensor> layers;
+    at::Tensor resid = impl_->torch.embed(ids_tensor(tokens));
+    for (int64_t layer = 0; layer < config().layers; ++layer) {
+        layers.push_back(to_cpu_float(impl_->torch.query(resid, layer)));
+        resid = rows.hidden.select(1, layer).to(device());
+    }
+    return at::stack(layers, 1);
+}
+
+at::Tensor Transformer::rotate(const at::Tensor& rows, int64_t first_position) const {
+    const at::NoGradGuard no_grad;
+    return impl_->rotary.rotate(rows.permute({1, 2, 0, 3}), first_position).permute({2, 0, 1, 3}).contiguous();
+}
+
+at::Tensor Transformer::unembed(const at::Tensor& resid) const {
+    const at::NoGradGuard no_grad;
+    std::vector<int64_t> shape = resid.sizes().vec();
+    shape.back() = config().vocab;
+    return impl_->logits_of(resid.reshape({-1, config().d_model}).to(device())).reshape(shape);
+}
+
+}  // namespace savepoint
