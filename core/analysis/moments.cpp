@@ -11,11 +11,14 @@ namespace savepoint {
 
 namespace {
 
+constexpr int64_t kMostRecent = 1024;  // samples; a float32 sum of so few is good to a millionth
+
 void start(Moments& moments, const at::Tensor& samples) {
     const int64_t sets = samples.size(0), d = samples.size(2);
     moments.shift = samples.mean(1).to(at::kFloat);
     moments.sum = at::zeros({sets, d}, at::kDouble);
     moments.outer = at::zeros({sets, d, d}, at::kDouble);
+    moments.recent = at::zeros({sets, d, d}, samples.scalar_type());
     moments.cubic = at::zeros({sets, d}, at::kDouble);
     moments.fourth = at::zeros({sets}, at::kDouble);
 }
@@ -23,10 +26,10 @@ void start(Moments& moments, const at::Tensor& samples) {
 at::Tensor row_dot(const at::Tensor& a, const at::Tensor& b) { return a.mul(b).sum(-1); }
 
 // sum |x - m|^4, from moments that were not taken about the mean m.
-at::Tensor central_fourth(const Moments& moments, const at::Tensor& m) {
+at::Tensor central_fourth(const Moments& moments, const at::Tensor& outer, const at::Tensor& m) {
     const double n = static_cast<double>(moments.count);
-    const at::Tensor squares = moments.outer.diagonal(0, 1, 2).sum(-1), m2 = row_dot(m, m);
-    const at::Tensor outer_m = at::bmm(moments.outer, m.unsqueeze(-1)).squeeze(-1);
+    const at::Tensor squares = outer.diagonal(0, 1, 2).sum(-1), m2 = row_dot(m, m);
+    const at::Tensor outer_m = at::bmm(outer, m.unsqueeze(-1)).squeeze(-1);
     // |x - m|^4 = (|x|^2 - 2 m.x + |m|^2)^2, summed term by term; m.sum = n |m|^2.
     return moments.fourth + 4 * row_dot(m, outer_m) - 4 * row_dot(m, moments.cubic) + 2 * m2 * squares - 3 * n * m2.square();
 }
@@ -37,21 +40,26 @@ void Moments::add(const at::Tensor& samples) {
     if (count == 0) start(*this, samples);
     const at::Tensor x = samples - shift.unsqueeze(1);
     const at::Tensor squares = x.square().sum(2);
-    sum.add_(x.sum(1, false, at::kDouble));
-    outer.add_(at::bmm(x.transpose(1, 2), x));
+    sum.add_(x.sum(1));
+    recent.baddbmm_(x.transpose(1, 2), x);
     cubic.add_(at::bmm(squares.unsqueeze(1), x).squeeze(1));
     fourth.add_(squares.square().sum(1, false, at::kDouble));
     count += samples.size(1);
+    recent_count += samples.size(1);
+    if (recent_count < kMostRecent) return;
+    outer.add_(recent);
+    recent.zero_();
+    recent_count = 0;
 }
 
 ShrunkSets ledoit_wolf(const Moments& moments) {
     const double n = static_cast<double>(moments.count), d = static_cast<double>(moments.sum.size(1));
-    const at::Tensor m = moments.sum / n;
-    at::Tensor covariance = moments.outer / n - m.unsqueeze(2) * m.unsqueeze(1);
+    const at::Tensor m = moments.sum / n, outer = moments.outer_sum();
+    at::Tensor covariance = outer / n - m.unsqueeze(2) * m.unsqueeze(1);
     const at::Tensor mu = covariance.diagonal(0, 1, 2).mean(-1);
     const at::Tensor squared = covariance.square().sum({1, 2});
     const at::Tensor dispersion = ((squared - d * mu.square()) / d).clamp_min(0);
-    const at::Tensor noise = ((central_fourth(moments, m) / n - squared) / (n * d)).clamp_min(0);
+    const at::Tensor noise = ((central_fourth(moments, outer, m) / n - squared) / (n * d)).clamp_min(0);
     // A multiple of the identity has nothing to shrink (0 / 0).
     const at::Tensor shrinkage =
         at::where(dispersion > 0, at::minimum(noise, dispersion) / dispersion, at::zeros_like(mu));

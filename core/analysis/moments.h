@@ -12,12 +12,17 @@ namespace savepoint {
 struct Moments {
     at::Tensor shift;   // [sets, d] float32
     at::Tensor sum;     // [sets, d]     sum of x
-    at::Tensor outer;   // [sets, d, d]  sum of x x^T
+    at::Tensor outer;   // [sets, d, d]  sum of x x^T, but for what is still in `recent`
     at::Tensor cubic;   // [sets, d]     sum of |x|^2 x
     at::Tensor fourth;  // [sets]        sum of |x|^4
     int64_t count = 0;  // samples in each set
+    // The last few samples' part of `outer`, in the samples' own precision: adding a table of sets x d x d to one in
+    // float64 costs as much as multiplying a hundred samples, so that it is done seldom.
+    at::Tensor recent;
+    int64_t recent_count = 0;
 
-    void add(const at::Tensor& samples);  // [sets, n, d] float32 or float64; n > 0
+    void add(const at::Tensor& samples);  // [sets, n, d], always float32 or always float64; n > 0
+    at::Tensor outer_sum() const { return outer + recent; }
 };
 
 // mean [sets, d], covariance [sets, d, d], shrinkage [sets], float64 (Ledoit & Wolf 2004, lemma 3.2 to 3.4, with
