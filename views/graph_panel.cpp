@@ -96,11 +96,12 @@ void GraphPanel::follow(const Frame& frame) {
 // The whole graph; or (`whole` false) as much of it around the current thought as stays readable.
 void GraphPanel::fit(bool whole, bool at_once) {
   const ImVec2 card = card_size();
+  const float legend = 3 * ImGui::GetFontSize();  // kept free below
   const ImVec2 extent = {((layout_.columns - 1) * 1.3f + 1) * card.x, ((std::max(1.0f, layout_.rows) - 1) * 1.34f + 1) * card.y};
   const float margin = 2.4f * ImGui::GetFontSize();
-  const float zoom = std::min({1.0f, canvas_.x / (extent.x + margin), canvas_.y / (extent.y + margin)});
+  const float zoom = std::min({1.0f, canvas_.x / (extent.x + margin), (canvas_.y - legend) / (extent.y + margin)});
   const float least = whole ? GraphCamera::kLeast : 0.64f;
-  ImVec2 centre = {extent.x / 2, extent.y / 2};
+  ImVec2 centre = {extent.x / 2, extent.y / 2 + legend / 2 / std::max(zoom, least)};
   const auto found = layout_.index.find(current_);
   if (zoom < least && found != layout_.index.end()) {
     const ImVec2 low = low_corner(layout_.nodes[found->second]);
@@ -114,21 +115,9 @@ void GraphPanel::fit(bool whole, bool at_once) {
 void GraphPanel::draw_toolbar(Frame& frame) {
   if (ImGui::Button("Fit")) frame.ui.request_fit_graph = true;
   tooltip("Shows the whole graph. (F)");
-  const float em = ImGui::GetFontSize();
   char about[64];
   std::snprintf(about, sizeof about, "%zu thoughts \xC2\xB7 %s", frame.snapshot.graph->thoughts.size(), format_bytes(static_cast<double>(frame.snapshot.graph->bytes)).c_str());
   const float about_width = ImGui::CalcTextSize(about).x;
-  for (const EdgeKind kind : kKinds) {
-    const float width = ImGui::CalcTextSize(edge_name(kind)).x + 1.6f * em;
-    ImGui::SameLine(0, 0.9f * em);
-    if (ImGui::GetContentRegionAvail().x < width + about_width + em) break;
-    const ImVec2 at = ImGui::GetCursorScreenPos();
-    badge(ImGui::GetWindowDrawList(), {at.x + 0.5f * em, at.y + ImGui::GetFrameHeight() / 2}, 0.5f * em, kind);
-    ImGui::Dummy({1.1f * em, ImGui::GetFrameHeight()});
-    ImGui::SameLine(0, 0.2f * em);
-    ImGui::AlignTextToFramePadding();
-    ImGui::TextDisabled("%s", edge_name(kind));
-  }
   ImGui::SameLine();
   const float room = ImGui::GetContentRegionAvail().x;
   if (room < about_width) return ImGui::NewLine();
@@ -146,17 +135,48 @@ void GraphPanel::draw_canvas(Frame& frame) {
   ImGui::PopStyleColor();
   const ImVec2 low = ImGui::GetCursorScreenPos();
   const ImVec2 room = ImGui::GetContentRegionAvail();
-  canvas_ = {std::max(room.x, 1.0f), std::max(room.y, 1.0f)};
+  const ImVec2 canvas = {std::max(room.x, 1.0f), std::max(room.y, 1.0f)};
+  const bool resized = canvas.x != canvas_.x || canvas.y != canvas_.y;
+  canvas_ = canvas;
   camera_.set_view(low, canvas_);
   if (ImGui::IsWindowFocused() && ImGui::IsKeyPressed(ImGuiKey_F, false)) frame.ui.request_fit_graph = true;
   follow(frame);
+  if (resized && !camera_is_users_) fit(false, true);
   frame.ui.request_fit_graph = false;
   if (camera_.advance(ImGui::GetIO().DeltaTime)) frame.ui.redraw_after(0);
   move_camera(frame, ImGui::IsWindowHovered());
   ImDrawList* list = ImGui::GetWindowDrawList();
   draw_edges(frame, list);
   draw_nodes(frame, list);
+  draw_legend(list, low);
   ImGui::EndChild();
+}
+
+// Along the lower edge, of the kinds that occur, in as many lines as they need.
+void GraphPanel::draw_legend(ImDrawList* list, ImVec2 low) const {
+  const float em = std::round(0.87f * ImGui::GetFontSize()), line = 1.5f * em;
+  struct Entry {
+    EdgeKind kind;
+    ImVec2 at;
+    float width;
+  };
+  std::vector<Entry> entries;
+  ImVec2 at = {em, 0};
+  for (const EdgeKind kind : kKinds) {
+    if (std::none_of(graph_->thoughts.begin(), graph_->thoughts.end(), [kind](const ThoughtView& t) { return t.edge == kind; })) continue;
+    const float width = 1.4f * em + ImGui::GetFont()->CalcTextSizeA(em, FLT_MAX, 0, edge_name(kind)).x;
+    if (at.x + width > canvas_.x - em && at.x > em) at = {em, at.y + line};
+    entries.push_back({kind, at, width});
+    at.x += width + 1.1f * em;
+  }
+  const float height = at.y + line + 0.5f * em, top = low.y + canvas_.y - height;
+  if (entries.empty() || height > 0.4f * canvas_.y) return;
+  list->AddRectFilled({low.x, top}, {low.x + canvas_.x, low.y + canvas_.y}, with_alpha(palette::background, 0.86f));
+  for (const Entry& entry : entries) {
+    const ImVec2 p = {low.x + entry.at.x, top + 0.25f * em + entry.at.y};
+    badge(list, {p.x + 0.5f * em, p.y + 0.75f * em}, 0.5f * em, entry.kind);
+    list->AddText(ImGui::GetFont(), em, {p.x + 1.4f * em, p.y + 0.25f * em}, palette::text_dim, edge_name(entry.kind));
+  }
 }
 
 void GraphPanel::move_camera(Frame& frame, bool hovered) {

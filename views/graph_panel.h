@@ -35,6 +35,7 @@ class GraphPanel : public Panel {
   void draw_edges(const Frame& frame, ImDrawList* list) const;
   void draw_edge(ImDrawList* list, const GraphLayout::Node& from, const GraphLayout::Node& to, ImU32 colour, float thickness) const;
   void draw_nodes(Frame& frame, ImDrawList* list);
+  void draw_legend(ImDrawList* list, ImVec2 low) const;
   void draw_node(const Frame& frame, ImDrawList* list, size_t index, ImVec2 low, ImVec2 high, bool hovered) const;
   void draw_card(ImDrawList* list, const ThoughtView& thought, ImVec2 low, ImVec2 high) const;
   void draw_outline(const Frame& frame, ImDrawList* list, size_t index, ImVec2 low, ImVec2 high, bool hovered) const;

@@ -146,12 +146,13 @@ void PromptBox::draw_buttons(Frame& frame) {
   if (ImGui::Button("Stop")) frame.submit(command::Stop{});
   tooltip("Stops within one token; what was generated stays. (Escape)");
   ImGui::EndDisabled();
-  const std::string settings = summary(frame.ui.generate);
-  const float width = ImGui::CalcTextSize(settings.c_str()).x + 2 * ImGui::GetStyle().FramePadding.x;
   ImGui::SameLine();
-  const float room = ImGui::GetContentRegionAvail().x;
+  const float room = ImGui::GetContentRegionAvail().x, padding = 2 * ImGui::GetStyle().FramePadding.x;
+  std::string settings = summary(frame.ui.generate);
+  if (ImGui::CalcTextSize(settings.c_str()).x + padding > room) settings = "Sampling";
+  const float width = ImGui::CalcTextSize(settings.c_str()).x + padding;
   if (room > width) ImGui::SetCursorPosX(ImGui::GetCursorPosX() + room - width);
-  if (ImGui::Button((settings + "###sampling").c_str(), {std::min(width, std::max(room, 1.0f)), 0})) ImGui::OpenPopup("sampling settings");
+  if (ImGui::Button((settings + "###sampling").c_str())) ImGui::OpenPopup("sampling settings");
   tooltip("How tokens are drawn: temperature, cut-offs, seed, length.");
   if (ImGui::BeginPopup("sampling settings")) {
     draw_generate_settings(frame.ui.generate);

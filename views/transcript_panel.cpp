@@ -98,10 +98,10 @@ void TranscriptPanel::draw_header(Frame& frame) {
   char about[96];
   std::snprintf(about, sizeof about, "thought %lld \xC2\xB7 %zu tokens%s", static_cast<long long>(s.path->thought), s.path->tokens.size(),
                 s.path->generating ? " \xC2\xB7 generating" : "");
-  ImGui::SameLine();
-  const float room = ImGui::GetContentRegionAvail().x, width = ImGui::CalcTextSize(about).x;
-  if (room < width) return;
-  ImGui::SetCursorPosX(ImGui::GetCursorPosX() + room - width);
+  const float width = ImGui::CalcTextSize(about).x;
+  const float right = ImGui::GetWindowPos().x + ImGui::GetWindowWidth() - ImGui::GetStyle().WindowPadding.x;
+  if (ImGui::GetItemRectMax().x + ImGui::GetStyle().ItemSpacing.x + width > right) return;
+  ImGui::SameLine(right - width - ImGui::GetWindowPos().x);
   ImGui::TextDisabled("%s", about);
   if (thought) tooltip(thought->detail.empty() ? thought->text.c_str() : thought->detail.c_str());
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <set>
 
 #include "views/palette.h"
@@ -41,6 +42,19 @@ void wrapped(const char* text, float width) {
   ImGui::PopTextWrapPos();
 }
 
+// As ImGui wraps it, but line by line, so that each can be centred.
+std::vector<std::string> wrapped_lines(const char* text, float width) {
+  std::vector<std::string> lines;
+  const char* end = text + std::strlen(text);
+  while (text < end) {
+    const char* stop = std::max(ImGui::GetFont()->CalcWordWrapPosition(ImGui::GetFontSize(), text, end, width), text + 1);
+    lines.emplace_back(text, stop);
+    text = stop;
+    while (text < end && *text == ' ') ++text;
+  }
+  return lines;
+}
+
 void candidate_bars(const TokenView& token) {
   const float em = ImGui::GetFontSize();
   ImDrawList* list = ImGui::GetWindowDrawList();
@@ -72,7 +86,7 @@ void tooltip(const char* text) {
 
 bool empty_state(const char* headline, const char* advice, const char* button) {
   const ImVec2 room = ImGui::GetContentRegionAvail();
-  const float width = std::max(40.0f, std::min(room.x - 16, 24 * ImGui::GetFontSize()));
+  const float width = std::max(40.0f, std::min(room.x - 16, 22 * ImGui::GetFontSize()));
   const ImVec2 size = ImGui::CalcTextSize(advice, nullptr, false, width);
   const float line = ImGui::GetTextLineHeightWithSpacing();
   const float height = 1.4f * line + size.y + (button ? 2.2f * line : 0);
@@ -84,8 +98,10 @@ bool empty_state(const char* headline, const char* advice, const char* button) {
   wrapped(headline, width);
   ImGui::Spacing();
   ImGui::PushStyleColor(ImGuiCol_Text, palette::text_dim);
-  centred(std::min(width, size.x));
-  wrapped(advice, width);
+  for (const std::string& line : wrapped_lines(advice, width)) {
+    centred(ImGui::CalcTextSize(line.c_str()).x);
+    ImGui::TextUnformatted(line.c_str());
+  }
   ImGui::PopStyleColor();
   if (!button) return false;
   ImGui::Spacing();

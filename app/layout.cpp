@@ -1,0 +1,31 @@
+#include "app/layout.h"
+
+#include <imgui_internal.h>
+
+#include <algorithm>
+
+namespace savepoint::app {
+
+void build_default_layout(ImGuiID dockspace, ImVec2 size) {
+  ImGui::DockBuilderRemoveNode(dockspace);
+  ImGui::DockBuilderAddNode(dockspace, ImGuiDockNodeFlags_DockSpace);
+  ImGui::DockBuilderSetNodeSize(dockspace, size);
+  // On a narrow window the instruments get relatively more: they have a least useful width.
+  const float right_part = size.x < 1450 ? 0.36f : 0.345f;
+  ImGuiID right = 0, left = 0, centre = dockspace, below_right = 0, below_centre = 0;
+  right = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Right, right_part, nullptr, &centre);
+  left = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Left, 0.53f, nullptr, &centre);
+  below_right = ImGui::DockBuilderSplitNode(right, ImGuiDir_Down, 0.44f, nullptr, &right);
+  below_centre = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Down, 0.55f, nullptr, &centre);
+  ImGui::DockBuilderDockWindow("Transcript", left);
+  ImGui::DockBuilderDockWindow("Thought graph", centre);
+  ImGui::DockBuilderDockWindow("Trajectory", below_centre);
+  ImGui::DockBuilderDockWindow("Latent editor", right);
+  for (const char* title : {"Anomaly", "Reconstruction", "Model and sidecar", "Jobs and log"}) ImGui::DockBuilderDockWindow(title, below_right);
+  // Tabs carry their own close button; a second one at the end of the bar would only confuse.
+  for (const ImGuiID id : {left, centre, below_centre, right, below_right})
+    if (ImGuiDockNode* node = ImGui::DockBuilderGetNode(id)) node->SetLocalFlags(node->LocalFlags | ImGuiDockNodeFlags_NoCloseButton | ImGuiDockNodeFlags_NoWindowMenuButton);
+  ImGui::DockBuilderFinish(dockspace);
+}
+
+}  // namespace savepoint::app

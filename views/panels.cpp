@@ -1,0 +1,27 @@
+#include "views/panels.h"
+
+#include "views/anomaly_panel.h"
+#include "views/graph_panel.h"
+#include "views/jobs_panel.h"
+#include "views/latent_editor_panel.h"
+#include "views/model_panel.h"
+#include "views/reconstruction_panel.h"
+#include "views/trajectory_panel.h"
+#include "views/transcript_panel.h"
+
+namespace savepoint::views {
+
+std::vector<std::unique_ptr<Panel>> make_panels() {
+  std::vector<std::unique_ptr<Panel>> panels;
+  panels.push_back(std::make_unique<TranscriptPanel>());
+  panels.push_back(std::make_unique<GraphPanel>());
+  panels.push_back(std::make_unique<TrajectoryPanel>());
+  panels.push_back(std::make_unique<LatentEditorPanel>());
+  panels.push_back(std::make_unique<AnomalyPanel>());
+  panels.push_back(std::make_unique<ReconstructionPanel>());
+  panels.push_back(std::make_unique<ModelPanel>());
+  panels.push_back(std::make_unique<JobsPanel>());
+  return panels;
+}
+
+}  // namespace savepoint::views
