@@ -252,9 +252,13 @@ json facts_of(const Manifest& manifest, const std::string& folder, std::vector<s
 
 void verify_thoughts(const Manifest& manifest, const std::string& folder, std::vector<std::string>& problems) {
     const BlobReader reader(folder, manifest.shape);
+    ThoughtGraph graph;
     for (const ThoughtRecord& record : manifest.thoughts) {
         try {
-            check_thought(reader.thought(record));
+            Thought thought = reader.thought(record);
+            check_thought(thought);
+            thought.rows = {};  // one thought's at a time is enough in memory
+            put(graph, std::move(thought), manifest_path(folder));
         } catch (const Error& e) {
             problems.emplace_back(e.what());
         }

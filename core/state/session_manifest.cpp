@@ -139,9 +139,13 @@ RowEdit edit_from(const Fields& fields, const ModelShape& shape) {
 }
 
 void read_edits(const Fields& fields, const ModelShape& shape, ThoughtRecord& record) {
+    const Thought& t = record.thought;
     const size_t count = fields.array("edits").size();
     for (size_t i = 0; i < count; ++i) {
         const Fields edit = fields.element("edits", i);
+        const int64_t low = i == 0 ? t.prefix : t.edits.back().position + 1;
+        const int64_t high = t.complete ? t.prefix + record.tokens - 1 : kMaxTokens;
+        edit.integer("position", low, high);
         record.thought.edits.push_back(edit_from(edit, shape));
         record.edit_blobs.push_back(edit.sha256("blob"));
     }
