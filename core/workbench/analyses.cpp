@@ -1,0 +1,185 @@
+#include "core/workbench/analyses.h"
+
+#include <algorithm>
+
+#include "core/workbench/desk.h"
+#include "core/workbench/reconstruction.h"
+#include "core/workbench/rows_task.h"
+
+namespace savepoint {
+namespace {
+
+constexpr int64_t kPiece = 64;     // tokens of a background step
+constexpr int64_t kLivePiece = 8;  // scoring a few at a time costs less than one by one
+
+}  // namespace
+
+void Analyses::clear() {
+    scores_.clear();
+    latents_.clear();
+    trajectory_.clear();
+    reconstructions_.clear();
+    edit_.reset();
+    wake();
+}
+
+void Analyses::forget(ThoughtId thought) {
+    scores_.forget(thought);
+    latents_.forget(thought);
+    std::erase_if(reconstructions_, [&](const auto& entry) { return entry.first.first == thought; });
+}
+
+bool Analyses::wanted(const Desk& desk) const {
+    return awake_ && desk.model && desk.fit.sidecar && desk.current != 0 && desk.generating == 0;
+}
+
+bool Analyses::missing(const Desk& desk) const {
+    const std::pair key(desk.current, desk.graph.path_length(desk.current));
+    if (desk.reference(desk.map) && !scored(desk, desk.current)) return true;
+    return trajectory_.stale(desk) || !reconstructions_.contains(key);
+}
+
+bool Analyses::step(Desk& desk) {
+    if (!wanted(desk)) return false;
+    if (rows_missing(desk)) return awake_;
+    if (score(desk) || encode(desk) || place(desk) || reconstruct(desk)) return true;
+    awake_ = false;
+    return false;
+}
+
+// Recomputing rows comes before analyses in precedence, so asking for it is enough.
+bool Analyses::rows_missing(Desk& desk) {
+    for (const PathSpan& span : Trajectory::spans(desk)) {
+        if (rows_are_there(desk, span.thought)) continue;
+        if (desk.rows_refused.contains(span.thought)) {
+            awake_ = false;
+            return true;
+        }
+        stage_ = "waiting for hidden states";
+        request_rows(desk, span.thought);
+        return true;
+    }
+    for (const PathSpan& span : desk.graph.path(desk.current)) {
+        if (rows_are_there(desk, span.thought)) continue;
+        awake_ = !desk.rows_refused.contains(span.thought);
+        if (awake_) request_rows(desk, desk.current);
+        return true;
+    }
+    return false;
+}
+
+bool Analyses::score(Desk& desk) {
+    if (!desk.reference(desk.map)) return false;
+    stage_ = "scoring tokens";
+    const bool worked = scores_.advance(desk, desk.current, desk.map, kPiece);
+    const auto& shown = desk.publisher.anomaly();
+    const bool outdated = !shown || shown->thought != desk.current || shown->map != desk.map ||
+                          shown->tokens != desk.graph.path_length(desk.current);
+    if (worked || outdated) publish_anomaly(desk);
+    return worked;
+}
+
+bool Analyses::encode(Desk& desk) {
+    stage_ = "encoding latents";
+    for (const PathSpan& span : Trajectory::spans(desk))
+        if (latents_.advance(desk, span.thought, span.count, kPiece)) return true;
+    return false;
+}
+
+bool Analyses::place(Desk& desk) {
+    if (!trajectory_.stale(desk)) return false;
+    stage_ = "placing the trajectory";
+    trajectory_.fit(desk, latents_);
+    publish_trajectory(desk);
+    return true;
+}
+
+bool Analyses::reconstruct(Desk& desk) {
+    const std::pair key(desk.current, desk.graph.path_length(desk.current));
+    if (const auto known = reconstructions_.find(key); known != reconstructions_.end()) {
+        if (desk.publisher.reconstruction() != known->second) desk.publisher.set_reconstruction(known->second);
+        return false;
+    }
+    stage_ = "measuring the reconstruction";
+    const auto view = measure_reconstruction(desk, desk.current);
+    reconstructions_[key] = view;
+    desk.publisher.set_reconstruction(view);
+    return true;
+}
+
+void Analyses::live(Desk& desk, ThoughtId thought) {
+    if (!desk.fit.sidecar) return;
+    const int64_t length = desk.graph.path_length(thought);
+    const bool scoring = desk.reference(desk.map) != nullptr;
+    if (scoring && length - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
+    if (scoring) scores_.advance(desk, thought, desk.map, kPiece);
+    for (const PathSpan& span : desk.graph.path(thought))
+        if (latents_.advance(desk, span.thought, span.count, kPiece)) break;
+    if (desk.current != thought) return;
+    publish_anomaly(desk);
+    if (!trajectory_.has_basis() && length >= 4 * kLivePiece) trajectory_.fit(desk, latents_);
+    publish_trajectory(desk);
+}
+
+void Analyses::show(Desk& desk) {
+    if (!desk.model || !desk.fit.sidecar) return;
+    publish_anomaly(desk);
+    publish_trajectory(desk);
+    const auto known = desk.current == 0 ? reconstructions_.end()
+                                         : reconstructions_.find({desk.current, desk.graph.path_length(desk.current)});
+    desk.publisher.set_reconstruction(known == reconstructions_.end() ? nullptr : known->second);
+}
+
+void Analyses::map_changed(Desk& desk) {
+    scores_.write_all(desk, desk.map);
+    wake();
+    show(desk);
+}
+
+double Analyses::progress(const Desk& desk) const {
+    if (desk.current == 0) return 1;
+    const auto length = static_cast<double>(std::max<int64_t>(1, desk.graph.path_length(desk.current)));
+    const auto scored = static_cast<double>(scores_.scored(desk, desk.current, desk.map));
+    double encoded = 0;
+    for (const PathSpan& span : desk.graph.path(desk.current))
+        encoded += static_cast<double>(std::min(span.count, latents_.encoded(span.thought)));
+    return 0.6 * scored / length + 0.3 * encoded / length;
+}
+
+bool Analyses::scored(const Desk& desk, ThoughtId thought) const {
+    return scores_.scored(desk, thought, desk.map) == desk.graph.path_length(thought);
+}
+
+void Analyses::set_edit(Desk& desk, EditPoint point) {
+    edit_ = std::move(point);
+    publish_trajectory(desk);
+}
+
+void Analyses::set_fidelity(Desk& desk, ThoughtId thought, const ResumeFidelity& fidelity) {
+    const std::pair key(thought, desk.graph.path_length(thought));
+    const auto known = reconstructions_.find(key);
+    auto base = std::make_shared<const ReconstructionView>();
+    if (known != reconstructions_.end()) base = known->second;
+    else if (path_rows_are_there(desk, thought)) base = measure_reconstruction(desk, thought);
+    const auto view = with_fidelity(*base, fidelity);
+    reconstructions_[key] = view;
+    if (desk.current == thought) desk.publisher.set_reconstruction(view);
+}
+
+void Analyses::publish_anomaly(Desk& desk) { desk.publisher.set_anomaly(scores_.view(desk, desk.current, desk.map)); }
+
+void Analyses::publish_trajectory(Desk& desk) {
+    desk.publisher.set_trajectory(trajectory_.view(desk, latents_, edit_));
+}
+
+AnalysisTask::AnalysisTask(Desk& desk) : Task(TaskKind::analysis, "Analysing the path"), desk_(desk) {}
+
+Step AnalysisTask::step() { return desk_.analyses.step(desk_) ? Step::again : Step::done; }
+
+void AnalysisTask::stop() { desk_.analyses.sleep(); }
+
+double AnalysisTask::progress() const { return desk_.analyses.progress(desk_); }
+
+std::string AnalysisTask::stage() const { return desk_.analyses.stage(); }
+
+}  // namespace savepoint

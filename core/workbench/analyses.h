@@ -1,0 +1,74 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "core/sidecar/evaluate.h"
+#include "core/workbench/latents.h"
+#include "core/workbench/scores.h"
+#include "core/workbench/task.h"
+
+namespace savepoint {
+
+struct Desk;
+
+// What is computed about the current path without being asked: anomaly scores, latents and their
+// trajectory, the reconstruction error. It looks at what is missing and does a piece of it, so that it
+// may be interrupted, follow the user to another path, and never do a thing twice.
+class Analyses {
+   public:
+    void clear();                        // another graph or sidecar
+    void forget(ThoughtId thought);
+    void wake() { awake_ = true; }       // something changed: there may be work
+    void sleep() { awake_ = false; }     // cancelled by the user, until something changes
+    bool wanted(const Desk& desk) const;
+    bool missing(const Desk& desk) const;  // there is something to do, and nobody refused it
+
+    bool step(Desk& desk);               // one piece of what is missing; false when nothing is
+    void live(Desk& desk, ThoughtId thought);  // newest tokens of a running generation, a few at a time
+    void show(Desk& desk);               // publishes what is already known of the current path
+    void map_changed(Desk& desk);
+    double progress(const Desk& desk) const;
+    const std::string& stage() const { return stage_; }
+
+    bool scored(const Desk& desk, ThoughtId thought) const;
+    void set_edit(Desk& desk, EditPoint point);
+    void edit_cleared() { edit_.reset(); }
+    void set_fidelity(Desk& desk, ThoughtId thought, const ResumeFidelity& fidelity);
+
+   private:
+    bool rows_missing(Desk& desk);
+    bool score(Desk& desk);
+    bool encode(Desk& desk);
+    bool place(Desk& desk);
+    bool reconstruct(Desk& desk);
+    void publish_anomaly(Desk& desk);
+    void publish_trajectory(Desk& desk);
+
+    ScoreBook scores_;
+    LatentBook latents_;
+    Trajectory trajectory_;
+    std::optional<EditPoint> edit_;
+    // By thought and tokens of its path.
+    std::map<std::pair<ThoughtId, int64_t>, std::shared_ptr<const ReconstructionView>> reconstructions_;
+    std::string stage_;
+    bool awake_ = false;
+};
+
+// The background task that runs the above.
+class AnalysisTask : public Task {
+   public:
+    explicit AnalysisTask(Desk& desk);
+    Step step() override;
+    void stop() override;
+    double progress() const override;
+    std::string stage() const override;
+
+   private:
+    Desk& desk_;
+};
+
+}  // namespace savepoint

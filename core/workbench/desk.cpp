@@ -1,0 +1,79 @@
+#include "core/workbench/desk.h"
+
+#include "core/model/error.h"
+#include "core/workbench/views.h"
+
+namespace savepoint {
+
+Desk::Desk(WorkbenchOptions options_in, std::function<void()> wake_in)
+    : options(std::move(options_in)), wake(std::move(wake_in)), tasks(notices) {}
+
+const LoadedModel& Desk::need_model() const {
+    if (!model) throw InputError("no model is loaded; open a model file first");
+    return *model;
+}
+
+const Sidecar& Desk::need_sidecar() const {
+    if (!fit.sidecar) throw InputError("no sidecar is fitted for this model yet; fit or load one first");
+    return *fit.sidecar;
+}
+
+const AnomalyReference* Desk::reference(FeatureMap which) const {
+    return (which == FeatureMap::identity ? fit.identity : fit.elu1).get();
+}
+
+ThoughtGraph::Owner Desk::locate(const TokenRef& token) const {
+    const int64_t length = graph.path_length(token.thought);
+    if (token.position < 0 || token.position >= length) {
+        throw InputError("token " + std::to_string(token.position) + " is not there: the path of thought " +
+                         std::to_string(token.thought) + " has " + std::to_string(length) + " tokens");
+    }
+    return graph.owner(token.thought, token.position);
+}
+
+void Desk::set_current(ThoughtId thought) {
+    if (thought != 0) graph.at(thought);
+    current = thought;
+    publisher.path_changed();
+    analyses.wake();
+}
+
+void Desk::select(const TokenRef& token) {
+    selected = {locate(token).thought, token.position};
+    preview.clear();
+    publisher.set_preview(nullptr);
+    publisher.touch();
+    analyses.edit_cleared();
+    refresh_latent();
+}
+
+void Desk::graph_changed() {
+    session.modified = true;
+    publisher.touch();
+}
+
+void Desk::replace_graph(ThoughtGraph replacement, ThoughtId now_current) {
+    graph = std::move(replacement);
+    if (live) live->forget();
+    if (scratch) scratch->forget();
+    analyses.clear();
+    preview.clear();
+    rows_refused.clear();
+    selected = {};
+    trajectory = {};
+    publisher.graph_replaced();
+    set_current(now_current);
+}
+
+void Desk::adopt_fit(ReferenceFit::Result result) {
+    fit = std::move(result);
+    analyses.clear();
+    preview.clear();
+    publisher.set_preview(nullptr);
+    publisher.set_sidecar(sidecar_view(*this));
+    refresh_latent();
+}
+
+void Desk::refresh_latent() { publisher.set_latent(latent_view(*this)); }
+
+}  // namespace savepoint

@@ -1,0 +1,169 @@
+#include "core/workbench/exports.h"
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/model/error.h"
+#include "core/sidecar/latent_edit.h"
+#include "core/state/safetensors.h"
+#include "core/workbench/desk.h"
+#include "core/workbench/text.h"
+#include "core/workbench/views.h"
+
+namespace savepoint {
+namespace {
+
+constexpr int64_t kEncodePiece = 256;
+
+class Table {
+   public:
+    explicit Table(const std::string& header) : text_(header + "\n") {}
+    template <typename... Fields>
+    void row(const Fields&... fields) {
+        (add(fields), ...);
+        text_.back() = '\n';
+    }
+    std::string text() const { return text_; }
+
+   private:
+    void add(const std::string& field) { text_ += csv_field(field) + ","; }
+    void add(const char* field) { add(std::string(field)); }
+    void add(float value) { text_ += csv_number(value) + ","; }
+    void add(double value) { text_ += csv_number(value) + ","; }
+    void add(int64_t value) { text_ += std::to_string(value) + ","; }
+    void add(int32_t value) { add(static_cast<int64_t>(value)); }
+    void add(bool value) { add(static_cast<int64_t>(value)); }
+    std::string text_;
+};
+
+ThoughtId need_path(const Desk& desk) {
+    if (desk.current == 0) throw InputError("there is no path to export; generate something first");
+    return desk.current;
+}
+
+nlohmann::json number_or_null(float value) { return std::isnan(value) ? nlohmann::json() : nlohmann::json(value); }
+
+nlohmann::json described(const SamplerSettings& s) {
+    return {{"greedy", s.greedy}, {"temperature", s.temperature}, {"top_k", s.top_k}, {"top_p", s.top_p}, {"min_p", s.min_p}, {"seed", s.seed}};
+}
+
+nlohmann::json described(const Desk& desk, const Thought& thought) {
+    nlohmann::json log_probability = nlohmann::json::array(), entropy = nlohmann::json::array();
+    nlohmann::json anomaly = nlohmann::json::array(), hidden_fvu = nlohmann::json::array();
+    for (const TokenStats& stats : thought.stats) {
+        log_probability.push_back(number_or_null(stats.log_probability));
+        entropy.push_back(number_or_null(stats.entropy));
+        anomaly.push_back(number_or_null(stats.anomaly));
+        hidden_fvu.push_back(number_or_null(stats.hidden_fvu));
+    }
+    return {{"id", thought.id}, {"parent", thought.parent}, {"other_parent", thought.other_parent},
+            {"edge", to_string(thought.edge)}, {"prefix", thought.prefix}, {"tokens", thought.tokens},
+            {"text", displayable(desk.tokenizer().decode(thought.tokens))}, {"prompt_tokens", thought.prompt_tokens},
+            {"label", thought.label}, {"note", thought.note}, {"bookmarked", thought.bookmarked},
+            {"reward", thought.reward}, {"sampler", described(thought.sampler)}, {"provenance", thought.provenance},
+            {"log_probability", log_probability}, {"entropy", entropy}, {"anomaly", anomaly}, {"hidden_fvu", hidden_fvu}};
+}
+
+Latent path_latents(const Desk& desk, ThoughtId path) {
+    const Sidecar& sidecar = desk.need_sidecar();
+    const int64_t tokens = desk.graph.path_length(path);
+    std::vector<at::Tensor> hidden, key, value;
+    for (int64_t first = 0; first < tokens; first += kEncodePiece) {
+        const StateRows rows = desk.graph.path_rows(path, first, std::min(kEncodePiece, tokens - first));
+        if (!rows.has_hidden() || !rows.has_kv()) throw InputError("the states of this path are not in memory; select a token of it first");
+        const Latent z = sidecar.encode({rows.hidden, rows.key, rows.value, {}});
+        hidden.push_back(z.hidden);
+        key.push_back(z.key);
+        value.push_back(z.value);
+    }
+    return {at::cat(hidden), at::cat(key), at::cat(value)};
+}
+
+}  // namespace
+
+std::string transcript_csv(Desk& desk) {
+    Table table("position,thought,id,text,prompt,special,edited,log_probability,entropy,anomaly,hidden_fvu");
+    for (const PathSpan& span : desk.graph.path(need_path(desk))) {
+        const Thought& thought = desk.graph.at(span.thought);
+        for (int64_t i = 0; i < span.count; ++i) {
+            const TokenView token = token_view(desk, thought, i);
+            table.row(token.position, token.thought, token.id, token.text, token.prompt, token.special, token.edited,
+                      token.log_probability, token.entropy, token.anomaly, token.hidden_fvu);
+        }
+    }
+    return table.text();
+}
+
+std::string anomaly_csv(Desk& desk) {
+    need_path(desk);
+    const auto view = desk.publisher.anomaly();
+    if (!view || view->scored == 0) throw InputError("nothing is scored yet; a fitted sidecar with its references is needed");
+    Table table("position,layer,head,distance,percentile,token_score,token_percentile");
+    for (int64_t t = 0; t < view->scored; ++t) {
+        for (int64_t cell = 0; cell < view->layers * view->heads; ++cell) {
+            const auto at = static_cast<size_t>(t * view->layers * view->heads + cell);
+            table.row(t, cell / view->heads, cell % view->heads, view->distance[at], view->percentile[at],
+                      view->token_score[static_cast<size_t>(t)], view->token_percentile[static_cast<size_t>(t)]);
+        }
+    }
+    return table.text();
+}
+
+std::string trajectory_csv(Desk& desk) {
+    need_path(desk);
+    const auto view = desk.publisher.trajectory();
+    if (!view) throw InputError("there is no trajectory yet; it needs a fitted sidecar and some tokens");
+    Table table("thought,position,id,text,x,y,z,log_probability,anomaly");
+    for (const TrajectoryPoint& p : view->points)
+        table.row(p.thought, p.position, p.id, p.text, p.at[0], p.at[1], p.at[2], p.log_probability, p.anomaly);
+    return table.text();
+}
+
+std::string reconstruction_csv(Desk& desk) {
+    need_path(desk);
+    const auto view = desk.publisher.reconstruction();
+    if (!view || view->hidden_mse.empty()) throw InputError("the reconstruction is not measured yet; it needs a fitted sidecar");
+    Table table("part,layer,kv_head,mse,fvu,fvu_first_tokens");
+    for (int64_t layer = 0; layer < view->layers; ++layer) {
+        const auto l = static_cast<size_t>(layer);
+        table.row("hidden", layer, "", view->hidden_mse[l], view->hidden_fvu[l], view->hidden_fvu_first[l]);
+    }
+    for (int64_t i = 0; i < view->layers * view->kv_heads; ++i) {
+        const auto at = static_cast<size_t>(i);
+        table.row("key", i / view->kv_heads, i % view->kv_heads, view->key_mse[at], view->key_fvu[at], "");
+        table.row("value", i / view->kv_heads, i % view->kv_heads, view->value_mse[at], view->value_fvu[at], "");
+    }
+    return table.text();
+}
+
+std::string preview_csv(Desk& desk) {
+    const auto view = desk.publisher.preview();
+    if (!view) throw InputError("there is no preview to export; change a latent of the selected token first");
+    Table table("id,text,before,control,edited");
+    for (const PreviewRow& row : view->rows) table.row(row.id, row.text, row.before, row.control, row.edited);
+    return table.text();
+}
+
+std::string graph_json(Desk& desk) {
+    nlohmann::json thoughts = nlohmann::json::array();
+    for (const auto& [id, thought] : desk.graph.thoughts()) thoughts.push_back(described(desk, thought));
+    const LoadedModel& model = desk.need_model();
+    const nlohmann::json graph = {{"model", model.transformer->config().name}, {"model_sha256", model.weights->sha256()},
+                                  {"current", desk.current}, {"thoughts", thoughts}};
+    return graph.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+std::string latents_safetensors(Desk& desk) {
+    const ThoughtId path = need_path(desk);
+    const Latent z = path_latents(desk, path);
+    const std::vector<TokenId> ids = desk.graph.path_tokens(path);
+    TensorFile file;
+    file.tensors = {{"hidden", z.hidden.contiguous()}, {"key", z.key.contiguous()}, {"value", z.value.contiguous()},
+                    {"token_ids", at::tensor(ids, at::kInt)}};
+    file.metadata = {{"format", "savepoint-latents"}, {"sidecar", desk.need_sidecar().hash()},
+                     {"model_sha256", desk.need_model().weights->sha256()}, {"thought", std::to_string(path)}};
+    return to_safetensors(file);
+}
+
+}  // namespace savepoint

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+namespace savepoint {
+
+struct Desk;
+
+// The contents of the files that Export writes. Tables are CSV with a header line (RFC 4180, no number
+// where nothing is known). Throw InputError, with the way out, when there is nothing to write yet.
+std::string transcript_csv(Desk& desk);
+std::string anomaly_csv(Desk& desk);
+std::string trajectory_csv(Desk& desk);
+std::string reconstruction_csv(Desk& desk);
+std::string preview_csv(Desk& desk);
+std::string graph_json(Desk& desk);
+std::string latents_safetensors(Desk& desk);   // hidden, key, value, token_ids; metadata names the sidecar
+
+}  // namespace savepoint

@@ -1,0 +1,152 @@
+#include "core/workbench/generation.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "core/model/device.h"
+#include "core/model/sampler.h"
+#include "core/workbench/desk.h"
+
+namespace savepoint {
+namespace {
+
+constexpr int64_t kChunk = 128;
+constexpr int64_t kCandidates = 10;
+
+ExecutionShape shape_of(const Transformer& model) {
+    ExecutionShape shape;
+    shape.chunk = kChunk;
+    shape.threads = threads();
+    shape.device = model.device().is_cpu() ? "cpu" : "cuda";
+    return shape;
+}
+
+std::vector<Pass> passes_for(Thought& planned, const GenerationPlan& plan) {
+    planned.tokens = plan.given;
+    planned.edits = plan.edits;
+    planned.shape.prefilled = static_cast<int64_t>(plan.given.size());
+    return passes_of(planned);
+}
+
+}  // namespace
+
+GenerationTask::GenerationTask(Desk& desk, GenerationPlan plan)
+    : Task(TaskKind::generation, "Generating"), desk_(desk), planned_(plan.thought), settings_(plan.settings), before_(desk.current) {
+    plan.thought.shape = planned_.shape = shape_of(desk.transformer());
+    passes_ = passes_for(planned_, plan);
+    id_ = desk_.graph.add(std::move(plan.thought));
+    desk_.generating = id_;
+    desk_.set_current(id_);
+    desk_.publisher.thought_changed(id_);
+    desk_.graph_changed();
+}
+
+Step GenerationTask::step() {
+    if (next_pass_ < passes_.size()) {
+        run_given(passes_[next_pass_++]);
+    } else if (ended_ || sampled_ >= settings_.max_tokens || is_full()) {
+        finish();
+        return Step::done;
+    } else {
+        sample_next();
+    }
+    desk_.analyses.live(desk_, id_);
+    return Step::again;
+}
+
+void GenerationTask::run_given(const Pass& pass) {
+    ForwardOptions options;
+    options.logits = Logits::all;
+    options.edit = pass.edit;
+    const at::Tensor before = logits_before_next();
+    KvCache& cache = desk_.live->rewind(id_, desk_.graph.path_length(id_));
+    const std::span<const TokenId> tokens = std::span(planned_.tokens).subspan(pass.first, pass.count);
+    const Transformer& model = desk_.transformer();
+    const ForwardOutput output = pass.decoded ? model.decode(cache, tokens[0], options) : model.prefill(cache, tokens, options);
+    for (int64_t i = 0; i < pass.count; ++i)
+        append(tokens[i], i == 0 ? before : output.logits[i - 1], output.logits[i], output.rows.slice(i, 1));
+
+    Thought& thought = desk_.graph.edit(id_);
+    if (pass.edit) thought.edits.push_back(*pass.edit);
+    thought.prompt_tokens = thought.shape.prefilled = static_cast<int64_t>(thought.tokens.size());
+    desk_.live->advanced(id_);
+}
+
+void GenerationTask::sample_next() {
+    if (sampled_ == 0) first_sample_ = std::chrono::steady_clock::now();
+    const at::Tensor before = logits_before_next();
+    const int64_t position = desk_.graph.path_length(id_);
+    const TokenId token = sample(before, settings_.sampler, position);
+    KvCache& cache = desk_.live->rewind(id_, position);
+    const ForwardOutput output = desk_.transformer().decode(cache, token);
+    append(token, before, output.logits[0], output.rows);
+    desk_.live->advanced(id_);
+    ended_ = !settings_.ignore_end && desk_.tokenizer().ends_generation(token);
+    ++sampled_;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - first_sample_;
+    desk_.tokens_per_second = static_cast<double>(sampled_) / std::max(elapsed.count(), 1e-6);
+}
+
+void GenerationTask::append(TokenId token, const at::Tensor& logits_before, const at::Tensor& logits_after, const StateRows& row) {
+    const Distribution after = describe(logits_after, kCandidates);
+    TokenStats stats{logits_before.defined() ? log_probability(logits_before, token) : NAN, after.entropy, after.top};
+    desk_.graph.append(id_, token, std::move(stats), row);
+    desk_.publisher.tokens_appended(id_);
+    logits_ = logits_after;
+}
+
+const at::Tensor& GenerationTask::logits_before_next() {
+    const int64_t length = desk_.graph.path_length(id_);
+    if (!logits_.defined() && length > 0) logits_ = desk_.live->next_logits(id_, length);
+    return logits_;
+}
+
+bool GenerationTask::is_full() const { return desk_.graph.path_length(id_) >= desk_.transformer().config().context; }
+
+void GenerationTask::stop() {
+    const bool half_given = next_pass_ < passes_.size();
+    if (half_given || desk_.graph.at(id_).tokens.empty()) take_back();
+    else finish();
+}
+
+void GenerationTask::finish() {
+    if (desk_.graph.at(id_).tokens.empty()) return take_back();
+    desk_.graph.complete(id_);
+    desk_.publisher.thought_changed(id_);
+    leave();
+}
+
+void GenerationTask::take_back() {
+    desk_.graph.remove(id_);
+    desk_.publisher.thought_removed(id_);
+    desk_.analyses.forget(id_);
+    if (desk_.selected.thought == id_) desk_.selected = {};
+    if (desk_.current == id_) desk_.set_current(desk_.graph.contains(before_) ? before_ : 0);
+    leave();
+}
+
+void GenerationTask::leave() {
+    desk_.generating = 0;
+    desk_.analyses.wake();
+    desk_.redo.insert(desk_.redo.end(), desk_.generations.begin(), desk_.generations.end());
+    desk_.generations.clear();
+    desk_.publisher.path_changed();
+    desk_.graph_changed();
+}
+
+double GenerationTask::progress() const {
+    const auto given = static_cast<double>(planned_.tokens.size()), wanted = static_cast<double>(settings_.max_tokens);
+    // A prefilled token costs about a tenth of a sampled one.
+    const double all = given / 10 + wanted;
+    double done = static_cast<double>(sampled_);
+    for (size_t i = 0; i < next_pass_; ++i) done += static_cast<double>(passes_[i].count) / 10;
+    return all > 0 ? done / all : 1;
+}
+
+std::string GenerationTask::stage() const {
+    if (next_pass_ < passes_.size()) return "reading the prompt";
+    return std::to_string(sampled_) + " of at most " + std::to_string(settings_.max_tokens) + " tokens";
+}
+
+}  // namespace savepoint

@@ -1,0 +1,264 @@
+#include "core/workbench/handlers.h"
+
+#include <ATen/ATen.h>
+
+#include "core/model/error.h"
+#include "core/workbench/export_task.h"
+#include "core/workbench/fit_task.h"
+#include "core/workbench/generation.h"
+#include "core/workbench/load_task.h"
+#include "core/workbench/resume_task.h"
+#include "core/workbench/rows_task.h"
+#include "core/workbench/session_task.h"
+
+namespace savepoint {
+namespace {
+
+template <typename... Fs>
+struct Overloaded : Fs... {
+    using Fs::operator()...;
+};
+template <typename... Fs>
+Overloaded(Fs...) -> Overloaded<Fs...>;
+
+bool generates(const Command& command) {
+    return std::holds_alternative<command::Generate>(command) || std::holds_alternative<command::Continue>(command) ||
+           std::holds_alternative<command::BranchHere>(command) || std::holds_alternative<command::ReplaceToken>(command) ||
+           std::holds_alternative<command::ResumeEdit>(command);
+}
+
+class Handler {
+   public:
+    Handler(Desk& desk, const Received& received) : desk_(desk), received_(received) {}
+
+    void operator()(const command::LoadModel& c) {
+        desk_.tasks.stop(TaskKind::load);
+        desk_.tasks.add(std::make_unique<LoadTask>(desk_, c.path));
+    }
+
+    void operator()(const command::Generate& c) {
+        if (waits_for_generation() || (c.after != 0 && !kv_is_there(c.after))) return;
+        generate(plan(desk_, c));
+    }
+    void operator()(const command::Continue& c) {
+        if (waits_for_generation() || !kv_is_there(c.thought)) return;
+        generate(plan(desk_, c));
+    }
+    void operator()(const command::BranchHere& c) {
+        if (waits_for_generation() || !kv_is_there(c.at.thought)) return;
+        generate(plan(desk_, c));
+    }
+    void operator()(const command::ReplaceToken& c) {
+        if (waits_for_generation() || !kv_is_there(c.at.thought)) return;
+        generate(plan(desk_, c));
+    }
+    void operator()(const command::ResumeEdit& c) {
+        if (waits_for_generation() || !edit_rows_are_there(c.at, c.edits)) return;
+        generate(plan(desk_, c));
+    }
+
+    void operator()(const command::Stop&) {
+        desk_.generations.clear();
+        std::erase_if(desk_.held, [](const Received& r) { return generates(r.command); });
+        std::erase_if(desk_.after_rows, [](const Received& r) { return generates(r.command); });
+        desk_.tasks.stop(TaskKind::generation);
+    }
+
+    void operator()(const command::Select& c) {
+        desk_.select(c.token);
+        // What the user looks at is worth recomputing, even if it was refused before.
+        if (desk_.fit.sidecar && !path_rows_are_there(desk_, c.token.thought)) ask_for_rows(c.token.thought);
+    }
+    void operator()(const command::SetCurrent& c) { show_path(c.thought); }
+    void operator()(const command::RewindHere& c) {
+        const ThoughtId owner = desk_.locate(c.token).thought;
+        show_path(owner);
+        (*this)(command::Select{{owner, c.token.position}});
+    }
+
+    void operator()(const command::Rename& c) { annotate(c.thought, [&](Thought& t) { t.label = c.label; }); }
+    void operator()(const command::SetNote& c) { annotate(c.thought, [&](Thought& t) { t.note = c.note; }); }
+    void operator()(const command::Bookmark& c) { annotate(c.thought, [&](Thought& t) { t.bookmarked = c.on; }); }
+    void operator()(const command::RemoveThought& c) { remove(c.thought); }
+
+    void operator()(const command::PreviewEdit& c) {
+        if (c.edits.empty()) return clear_preview();
+        desk_.need_sidecar();
+        desk_.locate(c.at);
+        if (desk_.tasks.has(TaskKind::preview)) {
+            desk_.waiting_preview = received_;
+        } else if (edit_rows_are_there(c.at, c.edits)) {
+            desk_.tasks.add(std::make_unique<PreviewTask>(desk_, c, received_.at));
+        }
+    }
+
+    void operator()(const command::SetFeatureMap& c) {
+        desk_.map = c.map;
+        desk_.publisher.touch();
+        desk_.analyses.map_changed(desk_);
+    }
+    void operator()(const command::SetTrajectory& c) { set_trajectory(c); }
+    void operator()(const command::MeasureResume& c) {
+        desk_.need_model();
+        desk_.tasks.add(std::make_unique<ResumeFidelityTask>(desk_, c));
+    }
+
+    void operator()(const command::FitSidecar& c) {
+        desk_.need_model();
+        desk_.tasks.stop(TaskKind::fit);
+        desk_.tasks.add(std::make_unique<FitTask>(desk_, c.settings));
+    }
+    void operator()(const command::LoadSidecar& c) {
+        ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights->sha256());
+        if (!fit.sidecar) throw FileError(c.folder, "holds no fitted sidecar (sidecar.safetensors and reference.safetensors)");
+        desk_.tasks.stop(TaskKind::fit);
+        desk_.adopt_fit(std::move(fit));
+        desk_.publisher.set_sidecar(with_path(desk_.publisher.sidecar(), c.folder));
+        desk_.notices.info("loaded the sidecar in " + c.folder);
+    }
+
+    void operator()(const command::NewSession&) { start_new_session(desk_); }
+    void operator()(const command::SaveSession& c) { desk_.tasks.add(std::make_unique<SaveTask>(desk_, c)); }
+    void operator()(const command::OpenSession& c) { open_session_folder(desk_, c.folder); }
+    void operator()(const command::Export& c) {
+        if (export_needs_rows(c.what) && desk_.current != 0 && desk_.current != desk_.generating && !rows_are_there(desk_.current)) return;
+        desk_.tasks.add(std::make_unique<ExportTask>(desk_, c));
+    }
+
+    void operator()(const command::CancelJob& c) { desk_.tasks.stop_job(c.job); }
+    void operator()(const command::DismissError& c) { desk_.notices.dismiss(c.error); }
+
+   private:
+    // One generation runs at a time; the others begin in the order in which they came.
+    bool waits_for_generation() {
+        if (desk_.generating == 0) return false;
+        desk_.generations.push_back(received_);
+        return true;
+    }
+
+    void generate(GenerationPlan plan) { desk_.tasks.add(std::make_unique<GenerationTask>(desk_, std::move(plan))); }
+
+    void ask_for_rows(ThoughtId path) {
+        for (const PathSpan& span : desk_.graph.path(path)) desk_.rows_refused.erase(span.thought);
+        request_rows(desk_, path);
+    }
+
+    bool wait_for_rows(ThoughtId path) {
+        ask_for_rows(path);
+        desk_.after_rows.push_back(received_);
+        return false;
+    }
+
+    // False: they are being recomputed, and the command comes again.
+    bool rows_are_there(ThoughtId path) { return !desk_.model || path_rows_are_there(desk_, path) || wait_for_rows(path); }
+    bool kv_is_there(ThoughtId path) { return !desk_.model || path_kv_is_there(desk_, path) || wait_for_rows(path); }
+    bool edit_rows_are_there(const TokenRef& at, const std::vector<LatentEdit>& edits) {
+        if (!rows_are_there(at.thought)) return false;
+        for (const ThoughtId source : sources_of(edits))
+            if (!rows_are_there(source)) return false;
+        return true;
+    }
+
+    template <typename Change>
+    void annotate(ThoughtId thought, const Change& change) {
+        change(desk_.graph.edit(thought));
+        desk_.publisher.thought_changed(thought);
+        desk_.graph_changed();
+    }
+
+    void show_path(ThoughtId thought) {
+        desk_.set_current(thought);
+        desk_.analyses.show(desk_);
+    }
+
+    void remove(ThoughtId id) {
+        if (id == desk_.generating) throw InputError("thought " + std::to_string(id) + " is still being generated; stop it first");
+        const ThoughtId parent = desk_.graph.at(id).parent;
+        desk_.graph.remove(id);
+        desk_.tasks.stop(TaskKind::rows);
+        desk_.publisher.thought_removed(id);
+        desk_.analyses.forget(id);
+        std::erase(desk_.trajectory.thoughts, id);
+        if (desk_.selected.thought == id) deselect();
+        if (desk_.current == id) show_path(parent);
+        desk_.analyses.wake();
+        desk_.graph_changed();
+    }
+
+    void deselect() {
+        desk_.selected = {};
+        desk_.publisher.set_latent(nullptr);
+        clear_preview();
+    }
+
+    void clear_preview() {
+        desk_.tasks.stop(TaskKind::preview);
+        desk_.waiting_preview.reset();
+        desk_.publisher.set_preview(nullptr);
+        desk_.analyses.edit_cleared();
+        desk_.analyses.show(desk_);
+    }
+
+    void set_trajectory(const command::SetTrajectory& c) {
+        for (const ThoughtId thought : c.thoughts) desk_.graph.at(thought);
+        const int64_t groups = desk_.fit.sidecar ? static_cast<int64_t>(desk_.fit.sidecar->hidden().groups().size()) : 0;
+        if (c.group < -1 || c.group >= groups) {
+            throw InputError("group " + std::to_string(c.group) + " is not there; the sidecar has " + std::to_string(groups));
+        }
+        desk_.trajectory = {c.thoughts, c.group};
+        for (const ThoughtId thought : c.thoughts) desk_.rows_refused.erase(thought);
+        desk_.analyses.wake();
+    }
+
+    static SidecarView with_path(SidecarView view, const std::string& path) {
+        view.path = path;
+        return view;
+    }
+
+    Desk& desk_;
+    const Received& received_;
+};
+
+}  // namespace
+
+void handle(Desk& desk, const Received& received) { std::visit(Handler(desk, received), received.command); }
+
+void start_waiting_preview(Desk& desk) {
+    if (!desk.waiting_preview || desk.tasks.has(TaskKind::preview)) return;
+    const Received next = *desk.waiting_preview;
+    desk.waiting_preview.reset();
+    handle(desk, next);
+}
+
+bool runs_while_loading(const Command& command) {
+    return std::holds_alternative<command::LoadModel>(command) || std::holds_alternative<command::Stop>(command) ||
+           std::holds_alternative<command::CancelJob>(command) || std::holds_alternative<command::DismissError>(command);
+}
+
+std::string title_of(const Command& command) {
+    return std::visit(Overloaded{
+        [](const command::LoadModel&) { return "Loading a model"; },
+        [](const command::Generate&) { return "Generating"; },
+        [](const command::Continue&) { return "Continuing"; },
+        [](const command::BranchHere&) { return "Branching"; },
+        [](const command::ReplaceToken&) { return "Replacing a token"; },
+        [](const command::ResumeEdit&) { return "Resuming an edit"; },
+        [](const command::PreviewEdit&) { return "Previewing an edit"; },
+        [](const command::Select&) { return "Selecting a token"; },
+        [](const command::SetCurrent&) { return "Showing a thought"; },
+        [](const command::RewindHere&) { return "Rewinding"; },
+        [](const command::Rename&) { return "Renaming a thought"; },
+        [](const command::SetNote&) { return "Writing a note"; },
+        [](const command::Bookmark&) { return "Bookmarking"; },
+        [](const command::RemoveThought&) { return "Removing a thought"; },
+        [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
+        [](const command::MeasureResume&) { return "Measuring resumption"; },
+        [](const command::FitSidecar&) { return "Fitting the sidecar"; },
+        [](const command::LoadSidecar&) { return "Loading a sidecar"; },
+        [](const command::SaveSession&) { return "Saving the session"; },
+        [](const command::OpenSession&) { return "Opening a session"; },
+        [](const command::Export&) { return "Exporting"; },
+        [](const auto&) { return "Savepoint"; }}, command);
+}
+
+}  // namespace savepoint

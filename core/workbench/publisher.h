@@ -1,0 +1,63 @@
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "core/workbench/snapshot.h"
+
+namespace savepoint {
+
+struct Desk;
+
+// Keeps the parts of the snapshot and rebuilds only what changed: one TokenView per token, made once; one
+// ThoughtView per thought. What changes with every token but is costly to draw up (the graph, progress of
+// jobs, memory) is refreshed some times a second. Worker thread only.
+class Publisher {
+   public:
+    void set_model(ModelView view);
+    void set_sidecar(SidecarView view);
+    void set_latent(std::shared_ptr<const LatentView> view);
+    void set_preview(std::shared_ptr<const PreviewView> view);
+    void set_anomaly(std::shared_ptr<const AnomalyView> view);
+    void set_trajectory(std::shared_ptr<const TrajectoryView> view);
+    void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
+    const ModelView& model() const { return *parts_.model; }
+    const SidecarView& sidecar() const { return *parts_.sidecar; }
+    const std::shared_ptr<const PreviewView>& preview() const { return parts_.preview; }
+    const std::shared_ptr<const AnomalyView>& anomaly() const { return parts_.anomaly; }
+    const std::shared_ptr<const TrajectoryView>& trajectory() const { return parts_.trajectory; }
+    const std::shared_ptr<const ReconstructionView>& reconstruction() const { return parts_.reconstruction; }
+
+    void tokens_appended(ThoughtId thought);
+    void tokens_changed(ThoughtId thought, int64_t first, int64_t count);  // own tokens, whose figures changed
+    void thought_changed(ThoughtId thought);   // added, completed, renamed
+    void thought_removed(ThoughtId thought);
+    void graph_replaced();
+    void path_changed();
+    void touch() { touched_ = true; }           // some small field: selection, session, status
+
+    // The next snapshot, or null when there is nothing new. `everything`: nothing may be put off.
+    std::shared_ptr<const Snapshot> build(Desk& desk, bool everything);
+
+   private:
+    using Clock = std::chrono::steady_clock;
+    using Tokens = std::vector<std::shared_ptr<const TokenView>>;
+
+    void build_path(const Desk& desk);
+    void build_graph(const Desk& desk);
+    void build_status(const Desk& desk, bool slow);
+    const Tokens& tokens_of(const Desk& desk, ThoughtId thought);
+
+    Snapshot parts_ = first_parts();
+    static Snapshot first_parts();
+    std::map<ThoughtId, Tokens> tokens_;
+    std::map<ThoughtId, ThoughtView> thoughts_;
+    std::set<ThoughtId> stale_thoughts_;
+    bool touched_ = true, path_stale_ = true, graph_urgent_ = true;
+    Clock::time_point last_slow_{};
+};
+
+}  // namespace savepoint

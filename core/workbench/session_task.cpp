@@ -1,0 +1,149 @@
+#include "core/workbench/session_task.h"
+
+#include "core/model/error.h"
+#include "core/workbench/desk.h"
+#include "core/workbench/text.h"
+
+namespace savepoint {
+namespace {
+
+SessionIdentity identity_of(const Desk& desk) {
+    const LoadedModel& model = desk.need_model();
+    SessionIdentity identity;
+    identity.model_name = model.transformer->config().name;
+    identity.model_sha256 = model.weights->sha256();
+    identity.tokenizer_hash = model.tokenizer_hash;
+    identity.sidecar_hash = desk.fit.sidecar ? desk.fit.sidecar->hash() : std::string();
+    identity.model_config = model.transformer->config();
+    return identity;
+}
+
+// What a file may say of the view is checked where it is used: a foreign one must not hurt.
+int64_t integer_or_zero(const nlohmann::json& object, const char* name) {
+    if (!object.is_object()) return 0;
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+nlohmann::json view_of(const Desk& desk, const std::string& app) {
+    return {{"app", app},
+            {"selected", {{"thought", desk.selected.thought}, {"position", desk.selected.position}}},
+            {"feature_map", to_string(desk.map)},
+            {"trajectory", {{"thoughts", desk.trajectory.thoughts}, {"group", desk.trajectory.group}}}};
+}
+
+std::string text_or_empty(const nlohmann::json& object, const char* name) {
+    if (!object.is_object()) return {};
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+void restore_selection(Desk& desk, const nlohmann::json& view) {
+    if (!view.is_object() || !view.contains("selected")) return;
+    const TokenRef token{integer_or_zero(view["selected"], "thought"), integer_or_zero(view["selected"], "position")};
+    if (!desk.graph.contains(token.thought)) return;
+    if (token.position >= 0 && token.position < desk.graph.path_length(token.thought)) desk.select(token);
+}
+
+void restore_trajectory(Desk& desk, const nlohmann::json& view) {
+    if (!view.is_object() || !view.contains("trajectory")) return;
+    const nlohmann::json& saved = view["trajectory"];
+    const int64_t groups = desk.fit.sidecar ? static_cast<int64_t>(desk.fit.sidecar->hidden().groups().size()) : 0;
+    const int64_t group = saved.is_object() && saved.contains("group") ? integer_or_zero(saved, "group") : -1;
+    desk.trajectory.group = group < groups ? std::max<int64_t>(group, -1) : -1;
+    if (!saved.is_object() || !saved.contains("thoughts") || !saved["thoughts"].is_array()) return;
+    for (const nlohmann::json& id : saved["thoughts"])
+        if (id.is_number_integer() && desk.graph.contains(id.get<int64_t>())) desk.trajectory.thoughts.push_back(id.get<int64_t>());
+}
+
+// A copy in which the running thought ends where it is.
+ThoughtGraph complete_copy(const Desk& desk) {
+    ThoughtGraph copy = desk.graph;
+    if (desk.generating == 0) return copy;
+    if (copy.at(desk.generating).tokens.empty()) copy.remove(desk.generating);
+    else copy.complete(desk.generating);
+    return copy;
+}
+
+SessionContents contents_of(const Desk& desk, const std::string& app_view) {
+    SessionContents contents;
+    contents.identity = identity_of(desk);
+    contents.graph = complete_copy(desk);
+    contents.current = contents.graph.contains(desk.current) ? desk.current : 0;
+    contents.view = view_of(desk, app_view);
+    return contents;
+}
+
+std::string megabytes(int64_t bytes) { return fixed(static_cast<double>(bytes) / 1e6, 1) + " MB"; }
+
+}  // namespace
+
+void stop_session_tasks(Desk& desk) {
+    desk.generations.clear();
+    desk.after_rows.clear();
+    desk.waiting_preview.reset();
+    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit});
+}
+
+void start_new_session(Desk& desk) {
+    stop_session_tasks(desk);
+    desk.replace_graph({}, 0);
+    desk.session = {{}, false, {}, desk.session.opened + 1};
+    desk.publisher.touch();
+}
+
+void open_session_folder(Desk& desk, const std::string& folder) {
+    const SessionIdentity expected = identity_of(desk);
+    SessionContents contents = open_session(folder, &expected);
+    if (!contents.identity.sidecar_hash.empty() && contents.identity.sidecar_hash != expected.sidecar_hash) {
+        desk.notices.warn(folder + " was made with another sidecar: latents and edits will differ, exact states do not");
+    }
+    stop_session_tasks(desk);
+    desk.replace_graph(std::move(contents.graph), contents.current);
+    desk.session = {folder, false, text_or_empty(contents.view, "app"), desk.session.opened + 1};
+    const std::string map = text_or_empty(contents.view, "feature_map");
+    if (map == to_string(FeatureMap::identity) || map == to_string(FeatureMap::elu1)) desk.map = feature_map_from(map);
+    restore_trajectory(desk, contents.view);
+    restore_selection(desk, contents.view);
+    desk.publisher.touch();
+    desk.notices.info("opened " + folder);
+}
+
+SaveTask::SaveTask(Desk& desk, command::SaveSession command)
+    : Task(TaskKind::session, "Saving " + command.folder), desk_(desk), folder_(command.folder), opened_(desk.session.opened) {
+    if (folder_.empty()) throw InputError("choose a folder to save the session in");
+    contents_ = std::make_shared<SessionContents>(contents_of(desk, command.view));
+    desk.session.modified = false;  // what changes from here on is not in the copy
+}
+
+Step SaveTask::step() {
+    if (!aside_) {
+        if (desk_.tasks.find(TaskKind::session) != this) return Step::waiting;  // one writer at a time
+        const auto work = [contents = contents_, folder = folder_, report = report_](const Aside::Report&) {
+            *report = save_session(folder, *contents);
+        };
+        aside_ = std::make_unique<Aside>(work, desk_.wake);
+    }
+    if (!aside_->finished()) return Step::waiting;
+    desk_.publisher.touch();
+    aside_->rethrow();
+    saved();
+    return Step::done;
+}
+
+void SaveTask::failed(const std::string&) { desk_.session.modified = true; }
+
+void SaveTask::saved() {
+    if (desk_.session.opened == opened_) desk_.session.folder = folder_;
+    if (report_->thoughts_without_rows > 0) {
+        desk_.notices.warn("states of " + std::to_string(report_->thoughts_without_rows) + " thoughts are not finite and were left out");
+    }
+    desk_.notices.info("saved " + folder_ + ": " + stage());
+}
+
+std::string SaveTask::stage() const {
+    if (!aside_ || !aside_->finished()) return {};
+    return megabytes(report_->bytes_total) + ", " + megabytes(report_->bytes_written) + " of it new";
+}
+
+}  // namespace savepoint

@@ -1,0 +1,69 @@
+// Figures of the workbench, printed. The bounds are loose: a busy machine must not fail them.
+
+#include <algorithm>
+#include <vector>
+
+#include "workbench_fixture.h"
+
+using namespace savepoint;
+using namespace savepoint::test;
+
+namespace {
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+double quantile(std::vector<double> values, double q) {
+    std::sort(values.begin(), values.end());
+    return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+}  // namespace
+
+TEST_CASE("a preview is ready before a slider feels slow") {
+    const auto bench = Bench::ready();
+    auto shown = bench->after(chat("Explain in a few words why the sky is blue.", greedy(100)), true);
+    const int64_t at = static_cast<int64_t>(shown->path->tokens.size()) - 10;
+    const TokenRef token{shown->current, at};
+    bench->after(command::Select{token});
+    const auto groups = static_cast<int64_t>(shown->sidecar->groups.size());
+    for (const int64_t group : {int64_t{0}, groups / 2, groups - 1}) {
+        std::vector<double> all, inside;
+        for (int i = 0; i < 25; ++i) {
+            const auto start = std::chrono::steady_clock::now();
+            shown = bench->after(command::PreviewEdit{token, {set_component(at, group, 0, -3 + 0.25 * i)}});
+            all.push_back(milliseconds_since(start));
+            inside.push_back(shown->preview->milliseconds);
+        }
+        MESSAGE("preview, group ", group, ": median ", quantile(all, 0.5), " ms, p95 ", quantile(all, 0.95),
+                " ms; by its own clock ", quantile(inside, 0.5), " ms");
+        CHECK(quantile(inside, 0.5) < 600);
+    }
+}
+
+TEST_CASE("branching and rewinding on a long path") {
+    const auto bench = Bench::ready();
+    std::string text;
+    for (int i = 0; i < 160; ++i) text += "The quick brown fox jumps over the lazy dog. ";
+    auto start = std::chrono::steady_clock::now();
+    auto shown = bench->after(raw(text, greedy(16)));
+    const auto tokens = static_cast<int64_t>(shown->path->tokens.size());
+    MESSAGE("prompt of ", tokens - 16, " tokens and 16 more: ", milliseconds_since(start), " ms; ", shown->status.tokens_per_second, " tokens/s");
+    start = std::chrono::steady_clock::now();
+    bench->settle();
+    MESSAGE("analyses of the path afterwards: ", milliseconds_since(start), " ms");
+    const ThoughtId thought = shown->current;
+    std::vector<double> branches, selections;
+    for (int i = 0; i < 5; ++i) {
+        start = std::chrono::steady_clock::now();
+        bench->after(command::BranchHere{{thought, tokens / 2 + 50 * i}, greedy(1)});
+        branches.push_back(milliseconds_since(start));
+        start = std::chrono::steady_clock::now();
+        bench->after(command::RewindHere{{thought, tokens / 3 + i}});
+        selections.push_back(milliseconds_since(start));
+    }
+    MESSAGE("branch on ", tokens, " tokens, to its first new token: median ", quantile(branches, 0.5), " ms; rewind: median ",
+            quantile(selections, 0.5), " ms");
+    CHECK(quantile(branches, 0.5) < 5000);
+}
