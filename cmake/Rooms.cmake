@@ -9,7 +9,7 @@ if(CMAKE_CXX_COMPILER_LAUNCHER AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(savepoint_flags INTERFACE -fpch-preprocess)  # ccache needs it for precompiled headers
 endif()
 if(SAVEPOINT_SANITIZE)
-  target_compile_options(savepoint_flags INTERFACE -fsanitize=${SAVEPOINT_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_compile_options(savepoint_flags INTERFACE -fsanitize=${SAVEPOINT_SANITIZE} -fno-omit-frame-pointer -g1 -O1)
   target_link_options(savepoint_flags INTERFACE -fsanitize=${SAVEPOINT_SANITIZE})
 endif()
 
