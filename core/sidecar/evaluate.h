@@ -9,7 +9,9 @@
 namespace savepoint {
 
 // Reconstruction of a run of tokens. FVU: fraction of variance unexplained, sum (x - x^)^2 / sum (x - mean)^2,
-// per layer, the mean taken over the tokens given (tokens >= first_tokens only; the first ones apart).
+// per layer, the mean taken over the tokens given (tokens >= first_tokens only; the first ones apart). Row 0 is the
+// path's first token; first_tokens is the sidecar's exact_first_tokens. float64. A part that was not kept is undefined;
+// where nothing varies (one token) an FVU is NaN or infinite.
 struct ReconstructionError {
     int64_t tokens = 0, first_tokens = 4;
     at::Tensor hidden_mse;        // [layers]

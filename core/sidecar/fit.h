@@ -23,12 +23,35 @@ Corpus read_corpus(const std::string& path);
 
 // Token sequences of exactly `length` tokens, split by document with a seeded shuffle into a fitting and a
 // held-out part. `seed` also draws which documents are used.
+// Documents are joined by a blank line until a sequence is full. The held-out documents are drawn first, so that a
+// larger fit leaves them as they are. sha256: of all ids, fit then held_out. Throws InputError when the corpus does not
+// fill one sequence of each part; a corpus that is too small gives fewer sequences than asked.
 struct TokenSplit { std::vector<std::vector<TokenId>> fit, held_out; std::string sha256; };
 TokenSplit split_corpus(const Corpus& corpus, const Tokenizer& tokenizer, int64_t length, int64_t fit_tokens,
                         int64_t held_out_tokens, uint64_t seed);
 
-// The model's own samples, `count` sequences of `length` tokens at temperature 1, from short seeded starts
-// (first words of documents), generated as one batch. keep_going is asked between steps.
+// Starts for own samples: the first words of documents, and as many first user turns (a document's first words
+// through the chat template) when the model has one, for that is what it will mostly be given.
+std::vector<std::vector<TokenId>> sample_starts(const Corpus& corpus, const Tokenizer& tokenizer, int64_t count,
+                                                int64_t length, uint64_t seed);
+
+// The model's own samples at temperature 1, one sequence from each start, generated as one batch, a token a step.
+class OwnSamples {
+   public:
+    // The first tokens of each sequence are its start; throws InputError for an empty start or one beyond `length`.
+    OwnSamples(const Transformer& model, std::vector<std::vector<TokenId>> starts, int64_t length, uint64_t seed);
+    ~OwnSamples();
+    void step();
+    bool done() const;
+    const std::vector<std::vector<TokenId>>& sequences() const;  // of `length` tokens each, when done
+
+   private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// All of that at once: `count` sequences of `length` tokens from starts in fortunes_corpus(). keep_going is asked
+// between steps; false throws Cancelled.
 std::vector<std::vector<TokenId>> own_samples(const Transformer& model, const Tokenizer& tokenizer, int64_t count,
                                               int64_t length, uint64_t seed, const std::function<bool(double)>& keep_going = {});
 

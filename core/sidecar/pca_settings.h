@@ -13,6 +13,9 @@ struct PcaSettings {
     int64_t value_components = 128;
     int bits = 8;                    // per component; 0: float32, not quantised
     int64_t exact_first_tokens = 4;  // attention sinks, kept exact beside z (counted in the account)
+    int64_t hidden_stride = 2;       // every n-th token enters the hidden moments: neighbours say much the same, at n times the cost
+
+    bool operator==(const PcaSettings&) const = default;
 };
 
 }  // namespace savepoint

@@ -27,6 +27,7 @@ struct SidecarInfo {
     uint64_t seed = 0;
     nlohmann::json settings;                // as fit was asked
     nlohmann::json figures;                 // held-out: hidden FVU, K and V FVU, KL, top-1 ...
+    int64_t exact_first_tokens = 4;         // attention sinks, whose exact rows are kept beside z
     int version = 1;
 };
 
@@ -40,23 +41,33 @@ class Sidecar {
     const SidecarInfo& info() const { return info_; }
     const std::string& hash() const { return hash_; }   // sha256 of the file it saves to
 
-    // A state whose rows are partly missing encodes only what is there.
+    // A state whose rows are partly missing encodes only what is there. Throw InputError on NaN or infinity, and on
+    // rows of another model.
     Latent encode(const StateRows& rows) const;
     StateRows decode(const Latent& latent) const;
-    int64_t group_of_block(int64_t block) const;
+    int64_t group_of_block(int64_t block) const;  // throws InputError
 
-    // Every part that must be stored, in bytes per token (design rule 10).
-    struct ByteAccount { double hidden, kv, token_ids, raw_fp16_hidden, raw_fp16_kv; int64_t sidecar_bytes; int64_t exact_first_tokens; double exact_first_bytes; };
+    // Every part that must be stored, in bytes per token (design rule 10). The exact rows of a path's first tokens
+    // (float32: hidden, key and value of each) come once a path, not per token: exact_first_bytes in all.
+    struct ByteAccount {
+        double hidden, kv, token_ids, raw_fp16_hidden, raw_fp16_kv;
+        int64_t sidecar_bytes;
+        int64_t exact_first_tokens;
+        double exact_first_bytes;
+    };
     ByteAccount byte_account(const ModelConfig& config) const;
 
     void save(const std::string& path) const;                       // one safetensors file
     static std::shared_ptr<const Sidecar> load(const std::string& path);  // throws FileError
 
    private:
+    std::string bytes() const;
+
     std::shared_ptr<const HiddenCodec> hidden_;
     std::shared_ptr<const KvCodec> kv_;
     SidecarInfo info_;
     std::string hash_;
+    int64_t file_bytes_ = 0;
 };
 
 }  // namespace savepoint
