@@ -3,14 +3,13 @@
 // A disc with an analytic soft edge, and a darker rim that keeps neighbours apart.
 
 in vec4 tint;
-in vec2 offset;
 flat in float edge;
 
 out vec4 colour;
 
 void main() {
-  float distance = length(offset);
-  float cover = 1.0 - smoothstep(edge - 0.5, edge + 0.5, distance);
-  float rim = smoothstep(edge - 1.5, edge - 0.5, distance);
-  colour = vec4(tint.rgb * mix(1.0, 0.5, rim), tint.a * cover);
+  float distance = length(gl_PointCoord - 0.5) * (2.0 * edge + 1.0);
+  float cover = clamp(edge + 0.5 - distance, 0.0, 1.0);
+  float rim = clamp(distance - edge + 1.5, 0.0, 1.0);
+  colour = vec4(tint.rgb * (1.0 - 0.5 * rim), tint.a * cover);
 }

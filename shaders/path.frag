@@ -6,7 +6,4 @@ flat in float half_width;
 
 out vec4 colour;
 
-void main() {
-  float cover = 1.0 - smoothstep(half_width - 0.5, half_width + 0.5, abs(across));
-  colour = vec4(tint.rgb, tint.a * cover);
-}
+void main() { colour = vec4(tint.rgb, tint.a * clamp(half_width + 0.5 - abs(across), 0.0, 1.0)); }

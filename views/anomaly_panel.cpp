@@ -14,6 +14,7 @@ namespace savepoint::views {
 namespace {
 
 constexpr float kNotable = 95;  // percentile
+constexpr float kTop = 106;     // of the time line, so that its highest marks are whole
 constexpr const char* kPercentileTip =
     "Percentile: the share of calibration tokens of the same layer, head and position range whose distance is smaller. "
     "95 means that only 5 in 100 ordinary tokens lie as far out.";
@@ -50,7 +51,7 @@ int64_t group_of_layer(const SidecarView& sidecar, int64_t layer) {
   return -1;
 }
 
-float left_margin() { return small_width("100") + 0.8f * em(); }
+float left_margin() { return std::max(small_width("100"), small_width("token")) + 0.7f * em(); }
 
 void axis_title(ImDrawList* draw, ImVec2 at, const char* text, float align = 0) { small_text(draw, at, palette::text_dim, text, align); }
 
@@ -83,13 +84,13 @@ bool AnomalyPanel::draw_missing(Frame& frame) const {
 void AnomalyPanel::draw_controls(Frame& frame) {
   static const std::string kModes[] = {"Heads", "Tokens"};
   segmented("mode", kModes, mode_, 0, {}, "Heads: layers x heads at the selected token. Tokens: layers x tokens, mean over the heads.");
-  flow(8 * em());
-  ImGui::SetNextItemWidth(8 * em());
+  flow(6.6f * em());
+  ImGui::SetNextItemWidth(6.6f * em());
   ImGui::Combo("##measure", &measure_, "percentile\0distance\0");
   tooltip(measure_ == 0 ? kPercentileTip : kDistanceTip);
-  flow(10 * em());
+  flow(8 * em());
   int map = frame.snapshot.feature_map == FeatureMap::elu1 ? 1 : 0;
-  ImGui::SetNextItemWidth(10 * em());
+  ImGui::SetNextItemWidth(8 * em());
   if (ImGui::Combo("##phi", &map, "phi: identity\0phi: elu + 1\0"))
     frame.submit(command::SetFeatureMap{map == 1 ? FeatureMap::elu1 : FeatureMap::identity});
   tooltip("Feature map of the linear-attention state S = sum of phi(k) v, n = sum of phi(k), read as phi(q) S / phi(q) n.\n"
@@ -162,8 +163,9 @@ void AnomalyPanel::draw_heads(Frame& frame, float height) {
 }
 
 // Only new tokens are added up: a path of thousands grows by one token many times a second.
-void AnomalyPanel::average_heads(const AnomalyView& view) {
+bool AnomalyPanel::average_heads(const AnomalyView& view) {
   const bool same = view.thought == means_thought_ && view.map == means_map_ && measure_ == means_measure_ && view.scored >= means_scored_;
+  if (same && view.scored == means_scored_) return false;
   if (!same) means_scored_ = 0;
   means_thought_ = view.thought, means_map_ = view.map, means_measure_ = measure_;
   means_.resize(static_cast<size_t>(view.scored * view.layers));
@@ -175,6 +177,20 @@ void AnomalyPanel::average_heads(const AnomalyView& view) {
       means_[token * view.layers + layer] = sum / static_cast<float>(view.heads);
     }
   means_scored_ = view.scored;
+  return true;
+}
+
+void AnomalyPanel::colour_cells(const AnomalyView& view, int64_t start, int64_t end, int64_t bin) {
+  cells_start_ = start, cells_end_ = end, cells_bin_ = bin;
+  const int64_t columns = (end - start + bin - 1) / bin;
+  cells_.resize(static_cast<size_t>(columns * view.layers));
+  for (int64_t column = 0; column < columns; ++column)
+    for (int64_t layer = 0; layer < view.layers; ++layer) {
+      float most = NAN;
+      for (int64_t token = start + column * bin; token < std::min(end, start + (column + 1) * bin); ++token)
+        most = std::fmax(most, means_[token * view.layers + layer]);
+      cells_[column * view.layers + layer] = colour(most);
+    }
 }
 
 void AnomalyPanel::layers_input(Frame& frame, const Grid& grid) {
@@ -200,7 +216,7 @@ void AnomalyPanel::layers_input(Frame& frame, const Grid& grid) {
 
 void AnomalyPanel::draw_layers(Frame& frame, float height) {
   const AnomalyView& view = *frame.snapshot.anomaly;
-  average_heads(view);
+  const bool fresh = average_heads(view);
   const ImVec2 at = ImGui::GetCursorScreenPos(), room = ImGui::GetContentRegionAvail();
   const float line = small_height() + 3;
   ImGui::InvisibleButton("layers", {room.x, height}, ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight | ImGuiButtonFlags_MouseButtonMiddle);
@@ -217,12 +233,8 @@ void AnomalyPanel::draw_layers(Frame& frame, float height) {
   if (end > start) {
     const int64_t columns = (end - start + bin - 1) / bin;
     Grid cells{{axis_.x_of(static_cast<double>(start)), frame_grid.min.y}, {axis_.x_of(static_cast<double>(start + columns * bin)), frame_grid.max.y}, columns, view.layers, true};
-    draw_cells(draw, cells, [&](int64_t column, int64_t layer) {
-      float most = NAN;
-      for (int64_t token = start + column * bin; token < std::min(end, start + (column + 1) * bin); ++token)
-        most = std::fmax(most, means_[token * view.layers + layer]);
-      return colour(most);
-    });
+    if (fresh || start != cells_start_ || end != cells_end_ || bin != cells_bin_) colour_cells(view, start, end, bin);
+    draw_cells(draw, cells, [&](int64_t column, int64_t layer) { return cells_[column * view.layers + layer]; });
   }
   draw->PopClipRect();
   draw_token_marks(frame, frame_grid.min.y, frame_grid.max.y);
@@ -241,7 +253,7 @@ void AnomalyPanel::draw_token_marks(const Frame& frame, float top, float bottom)
 }
 
 void AnomalyPanel::draw_time_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const {
-  const auto y_of = [&](float percentile) { return high.y - (high.y - low.y) * percentile / 100; };
+  const auto y_of = [&](float percentile) { return high.y - (high.y - low.y) * percentile / kTop; };
   const int64_t bin = axis_.bin(), end = std::min(axis_.end(), view.scored);
   std::vector<ImVec2> line;
   for (int64_t start = axis_.first() / bin * bin; start < end; start += bin) {
@@ -275,7 +287,7 @@ void AnomalyPanel::draw_time_line(Frame& frame, float height) {
   axis_.navigate();
   auto* draw = ImGui::GetWindowDrawList();
   draw->AddRectFilled(low, high, palette::background, 2);
-  const auto y_of = [&](float percentile) { return high.y - (high.y - low.y) * percentile / 100; };
+  const auto y_of = [&](float percentile) { return high.y - (high.y - low.y) * percentile / kTop; };
   for (const float percentile : {0.0f, 50.0f, 100.0f}) {
     draw->AddLine({low.x, y_of(percentile)}, {high.x, y_of(percentile)}, with_alpha(palette::border, 0.6f));
     small_text(draw, {low.x - 0.35f * em(), y_of(percentile) - small_height() / 2}, palette::text_dim, format_number(percentile), 1);
@@ -304,9 +316,9 @@ void AnomalyPanel::draw(Frame& frame) {
   ImGui::Dummy({0, 0.15f * em()});
   const ImVec2 room = ImGui::GetContentRegionAvail();
   const float lines = 2 * (small_height() + 3), gap = ImGui::GetStyle().ItemSpacing.y + 0.4f * em();
-  const float least = 6 * em() + lines;  // of the time line
+  const float least = 5 * em() + lines;  // of the time line
   const float wanted = mode_ == 0 ? 1.7f * em() * static_cast<float>(view.heads) + lines : 0.62f * room.y;
-  const float map = std::max(7 * em(), std::min(wanted, room.y - least - gap));
+  const float map = std::max(6 * em(), std::min(wanted, room.y - least - gap));
   if (mode_ == 0) draw_heads(frame, map);
   else draw_layers(frame, map);
   ImGui::Dummy({0, 0.2f * em()});

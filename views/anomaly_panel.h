@@ -32,7 +32,8 @@ class AnomalyPanel : public Panel {
   void draw_time_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const;
   void draw_token_marks(const Frame& frame, float top, float bottom) const;
   void token_input(Frame& frame, int64_t token) const;
-  void average_heads(const AnomalyView& view);
+  bool average_heads(const AnomalyView& view);  // true: something is new
+  void colour_cells(const AnomalyView& view, int64_t start, int64_t end, int64_t bin);
   ImU32 colour(float value) const;
   void focus(Frame& frame, int64_t layer);
 
@@ -47,6 +48,9 @@ class AnomalyPanel : public Panel {
   FeatureMap means_map_ = FeatureMap::elu1;
   int means_measure_ = -1;
   int64_t means_scored_ = 0;
+  // What is in view of them, [columns * layers]; made anew when the view or the scores change.
+  std::vector<ImU32> cells_;
+  int64_t cells_start_ = -1, cells_end_ = -1, cells_bin_ = 0;
 };
 
 }  // namespace savepoint::views

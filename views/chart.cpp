@@ -49,18 +49,21 @@ bool segmented(const char* id, std::span<const std::string> labels, int& chosen,
                const std::function<bool(int)>& marked, const char* tip) {
   const int count = static_cast<int>(labels.size());
   if (count == 0) return false;
-  float widest = 0;
-  for (const auto& label : labels) widest = std::max(widest, button_width(label.c_str()));
-  const float each = width > 0 ? std::floor(width / count) : widest;
+  const auto width_of = [&](int i) { return width > 0 ? std::floor(width / static_cast<float>(count)) : button_width(labels[i].c_str()); };
+  float all = 0;
+  for (int i = 0; i < count; ++i) all += width_of(i);
   const ImVec2 start = ImGui::GetCursorScreenPos();
   const float height = ImGui::GetFrameHeight(), rounding = ImGui::GetStyle().FrameRounding;
   auto* draw = ImGui::GetWindowDrawList();
-  draw->AddRectFilled(start, {start.x + each * count, start.y + height}, palette::raised, rounding);
+  draw->AddRectFilled(start, {start.x + all, start.y + height}, palette::raised, rounding);
   bool changed = false;
+  float x = start.x;
   ImGui::PushID(id);
   ImGui::BeginGroup();
   for (int i = 0; i < count; ++i) {
-    const ImVec2 low = {start.x + each * i, start.y}, high = {low.x + each, low.y + height};
+    const float each = width_of(i);
+    const ImVec2 low = {x, start.y}, high = {x + each, start.y + height};
+    x += each;
     ImGui::SetCursorScreenPos(low);
     if (ImGui::InvisibleButton(labels[i].c_str(), {each, height}) && chosen != i) chosen = i, changed = true;
     item_tip(tip);
@@ -121,8 +124,8 @@ void gradient_legend(const char* label, const char* low, const char* high, const
   small_text(draw, {at.x + name, at.y}, palette::text, low);
   const float from = at.x + name + left, top = at.y + 2, bottom = at.y + small_height();
   for (int i = 0; i < kSteps; ++i) {
-    const float x = from + bar * i / kSteps;
-    draw->AddRectFilled({x, top}, {from + bar * (i + 1) / kSteps, bottom}, colour((i + 0.5f) / kSteps));
+    const ImU32 a = colour(static_cast<float>(i) / kSteps), b = colour(static_cast<float>(i + 1) / kSteps);
+    draw->AddRectFilledMultiColor({from + bar * i / kSteps, top}, {from + bar * (i + 1) / kSteps, bottom}, a, b, b, a);
   }
   small_text(draw, {from + bar + gap, at.y}, palette::text, high);
   ImGui::Dummy({name + left + bar + gap + small_width(high), small_height() + 2});
@@ -152,7 +155,8 @@ bool Grid::locate(ImVec2 point, int64_t& column, int64_t& row) const {
 void draw_cells(ImDrawList* draw, const Grid& grid, const std::function<ImU32(int64_t, int64_t)>& colour) {
   const ImVec2 size = grid.cell_size();
   // A seam between cells only where it does not eat a good part of them.
-  const float gap_x = size.x >= 7 ? 1.0f : 0, gap_y = size.y >= 7 ? 1.0f : 0;
+  const bool roomy = size.x >= 7 && size.y >= 7;
+  const float gap_x = roomy ? 1.0f : 0, gap_y = gap_x;
   for (int64_t row = 0; row < grid.rows; ++row)
     for (int64_t column = 0; column < grid.columns; ++column) {
       const ImVec2 low = grid.cell_min(column, row);
@@ -169,6 +173,21 @@ void outline_cells(ImDrawList* draw, const Grid& grid, int64_t column, int64_t r
   const ImVec2 low = grid.cell_min(column, grid.upward ? row + rows - 1 : row);
   draw->AddRect({std::round(low.x) - 1, std::round(low.y) - 1},
                 {std::round(low.x + size.x * columns), std::round(low.y + size.y * rows)}, colour, 1.0f, thickness);
+}
+
+void splitter(const char* id, bool vertical, float thickness, float length, float room, float& share) {
+  const ImVec2 at = ImGui::GetCursorScreenPos();
+  const ImVec2 size = vertical ? ImVec2(thickness, length) : ImVec2(length, thickness);
+  ImGui::InvisibleButton(id, size);
+  const bool busy = ImGui::IsItemActive() || ImGui::IsItemHovered();
+  if (busy) ImGui::SetMouseCursor(vertical ? ImGuiMouseCursor_ResizeEW : ImGuiMouseCursor_ResizeNS);
+  const ImVec2 moved = ImGui::GetIO().MouseDelta;
+  if (ImGui::IsItemActive() && room > 0) share = std::clamp(share + (vertical ? moved.x : moved.y) / room, 0.15f, 0.85f);
+  const ImVec2 middle = {at.x + size.x / 2, at.y + size.y / 2};
+  const float half = busy ? 1.6f * em() : em();
+  const ImVec2 along = vertical ? ImVec2(0, half) : ImVec2(half, 0);
+  ImGui::GetWindowDrawList()->AddLine({middle.x - along.x, middle.y - along.y}, {middle.x + along.x, middle.y + along.y},
+                                      busy ? palette::accent : palette::border, 2);
 }
 
 int64_t label_step(int64_t count, float pixels, float needed) {
@@ -202,7 +221,13 @@ const TokenView* find_token(const Snapshot& snapshot, TokenRef ref) {
   const auto& tokens = snapshot.path->tokens;
   if (ref.position >= static_cast<int64_t>(tokens.size())) return nullptr;
   const TokenView* token = tokens[ref.position].get();
-  return token != nullptr && token->thought == ref.thought ? token : nullptr;
+  const bool here = token != nullptr && (token->thought == ref.thought || snapshot.path->thought == ref.thought);
+  return here ? token : nullptr;
+}
+
+TokenRef by_owner(const Snapshot& snapshot, TokenRef ref) {
+  const TokenView* token = find_token(snapshot, ref);
+  return token != nullptr ? TokenRef{token->thought, ref.position} : ref;
 }
 
 }  // namespace savepoint::views

@@ -28,8 +28,8 @@ void small_label(const std::string& text, ImU32 colour);
 void flow(float width);
 float button_width(const char* label);
 
-// A row of joined buttons of equal width, exactly one pressed; true when another was chosen. marked: entries
-// that carry a dot. width 0: as wide as the labels need.
+// A row of joined buttons, exactly one pressed; true when another was chosen. marked: entries that carry a dot.
+// width 0: each as wide as its label needs; else that much for all, shared equally.
 bool segmented(const char* id, std::span<const std::string> labels, int& chosen, float width = 0,
                const std::function<bool(int)>& marked = {}, const char* tip = nullptr);
 
@@ -61,13 +61,20 @@ void draw_cells(ImDrawList* draw, const Grid& grid, const std::function<ImU32(in
 void outline_cells(ImDrawList* draw, const Grid& grid, int64_t column, int64_t row, int64_t columns, int64_t rows,
                    ImU32 colour, float thickness = 1.5f);
 
+// A bar between two parts of a panel, dragged to move room from one to the other; `share` is the first part's, of
+// `room` pixels. Call between the parts.
+void splitter(const char* id, bool vertical, float thickness, float length, float room, float& share);
+
 // The smallest of 1, 2, 5, 10, 20, ... that leaves `needed` pixels for each label.
 int64_t label_step(int64_t count, float pixels, float needed);
 // Numbers below (columns) or left of (rows) a grid. offset: of the first cell.
 void column_labels(ImDrawList* draw, const Grid& grid, int64_t offset = 0);
 void row_labels(ImDrawList* draw, const Grid& grid);
 
-// A token of the current path; null when it is not on it.
+// A token of the current path; null when it is not on it. A reference may name the thought that owns the token or
+// the current one, on whose path it lies.
 const TokenView* find_token(const Snapshot& snapshot, TokenRef ref);
+// The same reference, naming the owner where that is known.
+TokenRef by_owner(const Snapshot& snapshot, TokenRef ref);
 
 }  // namespace savepoint::views

@@ -3,7 +3,7 @@
 namespace savepoint::views {
 namespace {
 
-constexpr GLenum kSwitches[] = {GL_BLEND, GL_DEPTH_TEST, GL_CULL_FACE, GL_SCISSOR_TEST};
+constexpr GLenum kSwitches[] = {GL_BLEND, GL_DEPTH_TEST, GL_CULL_FACE, GL_SCISSOR_TEST, GL_PROGRAM_POINT_SIZE};
 
 template <class Function>
 bool find(Function& function, const char* name) {
@@ -37,7 +37,7 @@ bool GlFunctions::load() {
   all &= find(DeleteTextures, "glDeleteTextures");
   all &= find(DeleteVertexArrays, "glDeleteVertexArrays");
   all &= find(Disable, "glDisable");
-  all &= find(DrawArraysInstanced, "glDrawArraysInstanced");
+  all &= find(DrawElements, "glDrawElements");
   all &= find(Enable, "glEnable");
   all &= find(EnableVertexAttribArray, "glEnableVertexAttribArray");
   all &= find(FramebufferTexture2D, "glFramebufferTexture2D");
@@ -56,11 +56,11 @@ bool GlFunctions::load() {
   all &= find(ShaderSource, "glShaderSource");
   all &= find(TexImage2D, "glTexImage2D");
   all &= find(TexParameteri, "glTexParameteri");
+  all &= find(Uniform1f, "glUniform1f");
   all &= find(Uniform2f, "glUniform2f");
   all &= find(Uniform3f, "glUniform3f");
   all &= find(UniformMatrix4fv, "glUniformMatrix4fv");
   all &= find(UseProgram, "glUseProgram");
-  all &= find(VertexAttribDivisor, "glVertexAttribDivisor");
   all &= find(VertexAttribPointer, "glVertexAttribPointer");
   all &= find(Viewport, "glViewport");
   return all;
@@ -80,11 +80,11 @@ GlStateGuard::GlStateGuard(const GlFunctions& gl) : gl_(gl) {
   gl.GetIntegerv(GL_BLEND_SRC_ALPHA, &blend_[2]);
   gl.GetIntegerv(GL_BLEND_DST_ALPHA, &blend_[3]);
   gl.GetIntegerv(GL_BLEND_EQUATION_RGB, &equation_);
-  for (int i = 0; i < 4; ++i) enabled_[i] = gl.IsEnabled(kSwitches[i]) == GL_TRUE;
+  for (int i = 0; i < 5; ++i) enabled_[i] = gl.IsEnabled(kSwitches[i]) == GL_TRUE;
 }
 
 GlStateGuard::~GlStateGuard() {
-  for (int i = 0; i < 4; ++i) enabled_[i] ? gl_.Enable(kSwitches[i]) : gl_.Disable(kSwitches[i]);
+  for (int i = 0; i < 5; ++i) enabled_[i] ? gl_.Enable(kSwitches[i]) : gl_.Disable(kSwitches[i]);
   gl_.BlendEquation(equation_);
   gl_.BlendFuncSeparate(blend_[0], blend_[1], blend_[2], blend_[3]);
   gl_.Viewport(viewport_[0], viewport_[1], viewport_[2], viewport_[3]);

@@ -30,7 +30,7 @@ struct GlFunctions {
   PFNGLDELETETEXTURESPROC DeleteTextures;
   PFNGLDELETEVERTEXARRAYSPROC DeleteVertexArrays;
   PFNGLDISABLEPROC Disable;
-  PFNGLDRAWARRAYSINSTANCEDPROC DrawArraysInstanced;
+  PFNGLDRAWELEMENTSPROC DrawElements;
   PFNGLENABLEPROC Enable;
   PFNGLENABLEVERTEXATTRIBARRAYPROC EnableVertexAttribArray;
   PFNGLFRAMEBUFFERTEXTURE2DPROC FramebufferTexture2D;
@@ -49,11 +49,11 @@ struct GlFunctions {
   PFNGLSHADERSOURCEPROC ShaderSource;
   PFNGLTEXIMAGE2DPROC TexImage2D;
   PFNGLTEXPARAMETERIPROC TexParameteri;
+  PFNGLUNIFORM1FPROC Uniform1f;
   PFNGLUNIFORM2FPROC Uniform2f;
   PFNGLUNIFORM3FPROC Uniform3f;
   PFNGLUNIFORMMATRIX4FVPROC UniformMatrix4fv;
   PFNGLUSEPROGRAMPROC UseProgram;
-  PFNGLVERTEXATTRIBDIVISORPROC VertexAttribDivisor;
   PFNGLVERTEXATTRIBPOINTERPROC VertexAttribPointer;
   PFNGLVIEWPORTPROC Viewport;
 
@@ -72,7 +72,7 @@ class GlStateGuard {
   const GlFunctions& gl_;
   GLint draw_buffer_ = 0, read_buffer_ = 0, program_ = 0, array_ = 0, buffer_ = 0, texture_ = 0, unit_ = 0;
   GLint viewport_[4] = {}, blend_[4] = {}, equation_ = 0;
-  bool enabled_[4] = {};
+  bool enabled_[5] = {};
 };
 
 }  // namespace savepoint::views

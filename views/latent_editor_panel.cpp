@@ -47,7 +47,8 @@ void draw_token_chip(const Snapshot& snapshot, const TokenView& token) {
   ImGui::AlignTextToFramePadding();
   ImGui::Text("position %d", static_cast<int>(token.position));
   ImGui::SameLine(0, 0.35f * em());
-  ImGui::TextDisabled("of %d, thought %d", static_cast<int>(snapshot.path->tokens.size()), static_cast<int>(token.thought));
+  ImGui::TextDisabled("of %d", static_cast<int>(snapshot.path->tokens.size()));
+  tooltip(("Position in the path, counted from 0. The token belongs to thought " + std::to_string(token.thought) + ".").c_str());
 }
 
 // One removable edit; true when its cross was pressed.
@@ -126,12 +127,11 @@ void LatentEditorPanel::resume(Frame& frame) {
   if (!frame.ui.edits.empty()) frame.submit(command::ResumeEdit{at_, frame.ui.edits, frame.ui.generate});
 }
 
-void LatentEditorPanel::draw_group_picker(Frame& frame) {
+void LatentEditorPanel::draw_group_picker(Frame& frame, float room) {
   const auto& groups = frame.snapshot.sidecar->groups;
   std::vector<std::string> labels;
   float needed = 0;
   for (const auto& group : groups) labels.push_back(short_label(group)), needed = std::max(needed, button_width(labels.back().c_str()));
-  const float room = ImGui::GetContentRegionAvail().x;
   const auto edited = [&](int g) { return touches_group(frame.ui.edits, g); };
   constexpr const char* kTip = "Layer group: the blocks whose hidden states one latent codes together. A dot marks edits.";
   if (0.8f * needed * groups.size() <= room) {
@@ -155,8 +155,8 @@ void LatentEditorPanel::draw_part_picker(Frame& frame) {
   const auto& group = frame.snapshot.sidecar->groups[group_];
   block_ = std::clamp(block_, group.first_block, group.last_block);
   if (part_ == 0) return;
-  flow(7 * em());
-  ImGui::SetNextItemWidth(7 * em());
+  flow(5.6f * em());
+  ImGui::SetNextItemWidth(5.6f * em());
   if (ImGui::BeginCombo("##block", ("block " + std::to_string(block_)).c_str())) {
     for (int64_t b = group.first_block; b <= group.last_block; ++b)
       if (ImGui::Selectable(("block " + std::to_string(b)).c_str(), b == block_)) block_ = b;
@@ -167,11 +167,19 @@ void LatentEditorPanel::draw_part_picker(Frame& frame) {
 
 void LatentEditorPanel::draw_header(Frame& frame) {
   draw_token_chip(frame.snapshot, *find_token(frame.snapshot, frame.snapshot.selected));
-  draw_group_picker(frame);
-  draw_part_picker(frame);
-  flow(button_width("Operations..."));
+  const float width = button_width("Operations..."), room = ImGui::GetContentRegionAvail().x;
+  ImGui::SameLine();
+  if (ImGui::GetContentRegionAvail().x >= width) ImGui::SetCursorPosX(ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x - width);
+  else ImGui::NewLine();
   if (operations_.draw(frame, scope())) changed(frame);
-  flow(16 * em());
+  if (room > 60 * em()) {  // one line holds both
+    draw_group_picker(frame, 0.55f * room);
+    ImGui::SameLine(0, em());
+  } else {
+    draw_group_picker(frame, room);
+  }
+  draw_part_picker(frame);
+  flow(3.7f * em());
   sliders_.draw_controls();
   draw_chips(frame);
 }
@@ -185,7 +193,13 @@ void LatentEditorPanel::draw_chips(Frame& frame) {
                     (token != nullptr ? " \"" + visible(token->text) + "\"" : ""), palette::text_dim);
     tooltip("The other token, for copying and mixing (Operations). Point at a token and press B to choose another.");
   }
-  if (edits.empty()) return;
+  if (edits.empty()) {  // keeps the line, so that the sliders do not move when the first edit appears
+    const float y = ImGui::GetCursorPosY(), height = std::floor(1.35f * em());
+    ImGui::SetCursorPosY(y + (height - small_height()) / 2);
+    small_label("No pending edits: drag a slider to make one.", palette::text_dim);
+    ImGui::SetCursorPosY(y + height + ImGui::GetStyle().ItemSpacing.y);
+    return;
+  }
   ImGui::SetNextWindowSizeConstraints({0, 0}, {FLT_MAX, 4.6f * em()});
   ImGui::BeginChild("chips", {0, 0}, ImGuiChildFlags_AutoResizeY);
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0.4f * em(), 0.25f * em()});
@@ -223,16 +237,23 @@ void LatentEditorPanel::draw_sliders(Frame& frame) {
 void LatentEditorPanel::draw_body(Frame& frame, float height) {
   const bool wide = ImGui::GetContentRegionAvail().x > 46 * em();
   const ImVec2 room = {ImGui::GetContentRegionAvail().x, height};
-  // Sliders and preview share the body; the border between them can be dragged.
-  const ImVec2 first = wide ? ImVec2(room.x * 0.55f, room.y) : ImVec2(0, std::floor(room.y * 0.5f));
-  ImGui::BeginChild("sliders", first, wide ? ImGuiChildFlags_ResizeX : ImGuiChildFlags_ResizeY);
-  draw_sliders(frame);
-  ImGui::EndChild();
-  if (wide) ImGui::SameLine(0, em());
-  const float used = wide ? 0 : ImGui::GetItemRectSize().y + ImGui::GetStyle().ItemSpacing.y;
-  ImGui::BeginChild("preview", {0, std::max(2 * em(), height - used)});
-  draw_preview(frame);
-  ImGui::EndChild();
+  const float bar = 0.6f * em();
+  const ImVec2 spacing = ImGui::GetStyle().ItemSpacing;
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0, 0});
+  const auto spaced = [&](const char* name, ImVec2 size, auto&& draw) {
+    ImGui::BeginChild(name, size);
+    ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, spacing);
+    draw();
+    ImGui::PopStyleVar();
+    ImGui::EndChild();
+  };
+  const ImVec2 first = wide ? ImVec2(std::floor((room.x - bar) * split_), room.y) : ImVec2(room.x, std::floor((room.y - bar) * split_));
+  spaced("sliders", first, [&] { draw_sliders(frame); });
+  if (wide) ImGui::SameLine();
+  splitter("split", wide, bar, wide ? room.y : room.x, wide ? room.x : room.y, split_);
+  if (wide) ImGui::SameLine();
+  spaced("preview", wide ? ImVec2(0, room.y) : ImVec2(room.x, std::max(2 * em(), room.y - bar - first.y)), [&] { draw_preview(frame); });
+  ImGui::PopStyleVar();
 }
 
 void LatentEditorPanel::draw_footer(Frame& frame) {
@@ -252,7 +273,9 @@ void LatentEditorPanel::draw_footer(Frame& frame) {
   tooltip("Removes every pending edit of this token.");
   ImGui::EndDisabled();
   flow(button_width("Branch on release") + ImGui::GetFrameHeight());
+  ImGui::PushStyleVar(ImGuiStyleVar_FrameBorderSize, 1);
   ImGui::Checkbox("Branch on release", &branch_on_release_);
+  ImGui::PopStyleVar();
   tooltip("On: letting go of a slider makes the counterfactual branch at once. Off: you decide with the button.");
   if (ready && ImGui::Shortcut(ImGuiKey_Enter)) go = true;
   if (go) resume(frame);

@@ -25,7 +25,7 @@ class LatentEditorPanel : public Panel {
   void follow_selection(Frame& frame);
   void follow_focus(Frame& frame);
   void draw_header(Frame& frame);
-  void draw_group_picker(Frame& frame);
+  void draw_group_picker(Frame& frame, float room);
   void draw_part_picker(Frame& frame);
   void draw_chips(Frame& frame);
   void draw_body(Frame& frame, float height);
@@ -40,6 +40,7 @@ class LatentEditorPanel : public Panel {
   int group_ = 0, part_ = 0;   // part: 0 hidden, 1 keys, 2 values
   int64_t block_ = 0;
   bool branch_on_release_ = false;
+  float split_ = 0.52f;        // the sliders' share of the body
   TokenRef at_;
   int64_t session_ = -1;
   std::map<std::pair<ThoughtId, int64_t>, std::vector<LatentEdit>> stash_;

@@ -28,7 +28,7 @@ int64_t path_length(const Snapshot& snapshot) {
 
 bool input_position(const char* id, int64_t& value, int64_t low, int64_t high) {
   int number = static_cast<int>(value);
-  ImGui::SetNextItemWidth(5.5f * em());
+  ImGui::SetNextItemWidth(6.5f * em());
   if (!ImGui::InputInt(id, &number, 1, 10)) return false;
   value = std::clamp<int64_t>(number, low, std::max(low, high));
   return true;
@@ -48,7 +48,9 @@ bool LatentOperations::draw(Frame& frame, const EditScope& scope) {
   if (ImGui::Button("Operations...")) ImGui::OpenPopup("operations");
   tooltip("Zero, noise, copy or mix all components at once; choose the range of tokens that edits apply to.");
   if (!ImGui::BeginPopup("operations")) return false;
+  ImGui::PushStyleVar(ImGuiStyleVar_FrameBorderSize, 1);  // fields stand out from the popover's lighter ground
   const bool changed = draw_popover(frame, scope);
+  ImGui::PopStyleVar();
   ImGui::EndPopup();
   return changed;
 }
@@ -148,7 +150,8 @@ void LatentOperations::draw_b_picker(Frame& frame) {
   tooltip("The thought on whose path B lies.");
   ImGui::SameLine();
   ImGui::BeginDisabled(chosen == nullptr);
-  input_position("##b_position", b_.position, 0, chosen != nullptr ? chosen->path_tokens - 1 : 0);
+  int64_t position = std::max<int64_t>(0, b_.position);
+  if (input_position("##b_position", position, 0, chosen != nullptr ? chosen->path_tokens - 1 : 0)) b_.position = position;
   tooltip("Position of B in that path, counted from 0.");
   ImGui::EndDisabled();
   ImGui::SameLine();

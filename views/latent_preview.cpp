@@ -26,6 +26,13 @@ std::string percent(float p) {
   return text;
 }
 
+std::string two_digits(double value) {
+  if (std::isnan(value)) return "-";
+  char text[24];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
+}
+
 std::string nats(double value) { return format_number(value) + " nats"; }
 
 void draw_metrics(const PreviewView& preview) {
@@ -39,8 +46,8 @@ void draw_metrics(const PreviewView& preview) {
          "KL(control || edited), in nats: what the edit itself does to the next-token distribution.", width,
          weak ? palette::warning : palette::edited);
   ImGui::SameLine();
-  metric("distance", format_number(preview.distance_control, 2) + " > " + format_number(preview.distance_edited, 2),
-         "Distance of z from the cloud of the reference text, unedited > edited: the root of its mean squared "
+  metric("distance", two_digits(preview.distance_control) + " to " + two_digits(preview.distance_edited),
+         "Distance of z from the cloud of the reference text, unedited and edited: the root of its mean squared "
          "component in standard deviations. 1 is typical; the model never meets states far beyond 2.",
          width, preview.distance_edited > 2 ? palette::warning : 0);
   ImGui::SameLine();
@@ -67,12 +74,22 @@ void draw_warnings(const PreviewView& preview) {
   }
 }
 
-void draw_legend() {
+// On the heading's line, at its right end.
+void draw_legend(float y) {
+  const float right = ImGui::GetContentRegionAvail().x + ImGui::GetCursorPosX();
+  const float width = swatch_width("before") + swatch_width("control") + swatch_width("edited") + 2 * em();
+  ImGui::SetCursorPos({std::max(9 * em(), right - width), y + 0.1f * em()});
   swatch(palette::before, "before", kBeforeTip);
   ImGui::SameLine(0, em());
   swatch(palette::control, "control", kControlTip);
   ImGui::SameLine(0, em());
   swatch(palette::edited, "edited", kEditedTip);
+}
+
+void heading(const char* title, const char* tip) {
+  ImGui::TextUnformatted(title);
+  ImGui::SameLine();
+  help_marker(tip);
 }
 
 std::vector<PreviewRow> rows_before(const TokenView* token) {
@@ -126,7 +143,7 @@ void draw_numbers(ImDrawList* draw, ImVec2 right, const PreviewRow& row) {
     const float s = up ? -1.0f : 1.0f;
     draw->AddTriangleFilled({mid - r, y - s * r * 0.6f}, {mid + r, y - s * r * 0.6f}, {mid, y + s * r}, palette::text_dim);
   }
-  small_text(draw, {mid - 0.5f * em(), right.y}, palette::text_dim, percent(row.control), 1);
+  small_text(draw, {mid - 0.5f * em(), right.y}, palette::control, percent(row.control), 1);
 }
 
 void draw_row(const PreviewRow& row, const RowLayout& layout) {
@@ -177,14 +194,15 @@ void draw_preview(Frame& frame) {
   const TokenView* token = find_token(snapshot, snapshot.selected);
   const bool here = preview_is_here(frame);
   const bool stale = here && snapshot.preview->edits != frame.ui.edits;
-  section(here ? "Next token" : "Next token, as it is",
-          "The most likely tokens after the selected one. Bars share one scale: the longest is the largest "
-          "probability in the list.");
-  if (!frame.ui.edits.empty() && (!here || stale)) small_label("computing the effect...", palette::text_dim);
+  const float top = ImGui::GetCursorPosY();
+  const bool waiting = !frame.ui.edits.empty() && (!here || stale);
+  heading(waiting ? "Next token, computing..." : here ? "Next token" : "Next token, as it is",
+          "The most likely tokens after the selected one, with their probability. Bars share one scale: the longest "
+          "is the largest probability in the list. Right: control, and edited.");
+  if (here) draw_legend(top);
   if (here) {
     draw_metrics(*snapshot.preview);
     draw_warnings(*snapshot.preview);
-    draw_legend();
     draw_rows(snapshot.preview->rows);
     return;
   }

@@ -78,12 +78,12 @@ struct LatentSliders::Columns {
 };
 
 void LatentSliders::draw_controls() {
-  ImGui::SetNextItemWidth(6.5f * em());
-  ImGui::InputTextWithHint("##filter", "filter #", filter_, sizeof filter_, ImGuiInputTextFlags_CharsDecimal);
+  ImGui::SetNextItemWidth(3.7f * em());
+  ImGui::InputTextWithHint("##filter", "find #", filter_, sizeof filter_, ImGuiInputTextFlags_CharsDecimal);
   tooltip("Shows the components whose number begins so.");
-  flow(9 * em());
-  ImGui::SetNextItemWidth(9 * em());
-  ImGui::Combo("##sort", &sort_, "most explained\0largest |z|\0edited first\0");
+  flow(6.9f * em());
+  ImGui::SetNextItemWidth(6.9f * em());
+  ImGui::Combo("##sort", &sort_, "explained\0largest |z|\0edited first\0");
   tooltip("Order of the components: by the variance that they explain (PCA order for keys and values), by how far "
           "this token lies from the mean, or the edited ones first.");
 }
@@ -135,7 +135,7 @@ void LatentSliders::draw_row(Frame& frame, const EditScope& scope, const Columns
   const float left = ImGui::GetCursorPosX();
   ImGui::AlignTextToFramePadding();
   ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(edit ? palette::edited : palette::text_dim), "%d", static_cast<int>(component));
-  ImGui::SameLine(left + columns.name + ImGui::GetStyle().ItemSpacing.x - ImGui::GetStyle().WindowPadding.x * 0, 0);
+  ImGui::SameLine(left + columns.name + ImGui::GetStyle().ItemSpacing.x, 0);
   if (most > 0) draw_explained(explained, most, columns.bar), ImGui::SameLine();
   LatentEdit set = make_edit(EditKind::set, scope);
   set.component = component;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <numeric>
 #include <string_view>
 
@@ -89,6 +90,11 @@ GLuint link(const GlFunctions& gl, std::string_view vertex, std::string_view fra
   return 0;
 }
 
+// A line is a quad of two triangles.
+void add_quad(std::vector<uint32_t>& indices, uint32_t line) {
+  for (const uint32_t corner : {0u, 1u, 2u, 2u, 1u, 3u}) indices.push_back(4 * line + corner);
+}
+
 struct Attribute {
   int components;
   GLenum type;
@@ -116,70 +122,77 @@ Projected project(const Matrix& m, const Vec3& p, ImVec2 low, ImVec2 high) {
 }
 
 struct PointCloud::Impl {
-  // A program with the buffer of its instances.
+  // A program with its vertices and their order.
   struct Batch {
-    GLuint program = 0, array = 0, buffer = 0;
+    GLuint program = 0, array = 0, vertices = 0, indices = 0;
+    GLsizei count = 0;
   };
 
   GlFunctions gl{};
   bool tried = false, ready = false;
   std::string error;
-  Batch discs, paths;
+  Batch discs, paths, grid;
   GLuint texture = 0, target = 0;
   int width = 0, height = 0, renders = 0;
 
   std::vector<CloudPoint> points;
   std::vector<CloudLine> lines, frame;
-  bool stale = true;
+  bool stale_data = true, stale_frame = true;
   CloudCamera shown;
   ImU32 shown_background = 0;
   float shown_scale = 1;
 
   bool prepare();
-  Batch make_batch(std::string_view vertex, std::string_view fragment, size_t stride, std::initializer_list<Attribute> attributes);
+  Batch make_batch(GLuint program, size_t stride, std::initializer_list<Attribute> attributes) const;
+  Batch make_line_batch(GLuint program) const;
   bool resize(int new_width, int new_height);
-  void draw(const CloudCamera& camera, ImU32 background, float scale);
-  void use(const Batch& batch, const Matrix& matrix, ImVec2 depth, const float* background) const;
+  void upload_points();
+  void upload_lines(Batch& batch, const std::vector<CloudLine>& rows) const;
+  void sort_points(const CloudCamera& camera, const Matrix& matrix);
+  void upload_indices(Batch& batch, const std::vector<uint32_t>& indices) const;
   ImVec2 depth_range(const CloudCamera& camera, const Matrix& matrix) const;
-  std::vector<CloudPoint> back_to_front(const CloudCamera& camera, const Matrix& matrix, float scale) const;
-  template <class Row>
-  void draw_rows(const Batch& batch, const std::vector<Row>& rows) const;
+  void draw(const CloudCamera& camera, ImU32 background, float scale);
+  void draw_batch(const Batch& batch, GLenum mode) const;
 };
 
 bool PointCloud::Impl::prepare() {
   if (tried) return ready;
   tried = true;
-  if (!gl.load()) {
-    error = "this OpenGL context lacks functions of version 3.3";
-    return false;
-  }
+  const GLuint disc = link(gl, shaders::cloud_vert, shaders::cloud_frag, error);
+  const GLuint path = link(gl, shaders::path_vert, shaders::path_frag, error);
   using P = CloudPoint;
-  using L = CloudLine;
-  discs = make_batch(shaders::cloud_vert, shaders::cloud_frag, sizeof(P),
-                     {{3, GL_FLOAT, false, offsetof(P, at)}, {4, GL_UNSIGNED_BYTE, true, offsetof(P, colour)},
-                      {1, GL_FLOAT, false, offsetof(P, radius)}});
-  paths = make_batch(shaders::path_vert, shaders::path_frag, sizeof(L),
-                     {{3, GL_FLOAT, false, offsetof(L, from)}, {3, GL_FLOAT, false, offsetof(L, to)},
-                      {4, GL_UNSIGNED_BYTE, true, offsetof(L, from_colour)}, {4, GL_UNSIGNED_BYTE, true, offsetof(L, to_colour)},
-                      {1, GL_FLOAT, false, offsetof(L, width)}});
-  ready = discs.program != 0 && paths.program != 0;
+  discs = make_batch(disc, sizeof(P), {{3, GL_FLOAT, false, offsetof(P, at)},
+                                       {4, GL_UNSIGNED_BYTE, true, offsetof(P, colour)},
+                                       {1, GL_FLOAT, false, offsetof(P, radius)}});
+  paths = make_line_batch(path), grid = make_line_batch(path);
+  ready = disc != 0 && path != 0;
   return ready;
 }
 
-PointCloud::Impl::Batch PointCloud::Impl::make_batch(std::string_view vertex, std::string_view fragment, size_t stride,
-                                                     std::initializer_list<Attribute> attributes) {
+PointCloud::Impl::Batch PointCloud::Impl::make_line_batch(GLuint program) const {
+  using L = CloudLine;
+  return make_batch(program, sizeof(L), {{3, GL_FLOAT, false, offsetof(L, from)},
+                                         {3, GL_FLOAT, false, offsetof(L, to)},
+                                         {4, GL_UNSIGNED_BYTE, true, offsetof(L, from_colour)},
+                                         {4, GL_UNSIGNED_BYTE, true, offsetof(L, to_colour)},
+                                         {1, GL_FLOAT, false, offsetof(L, width)}});
+}
+
+PointCloud::Impl::Batch PointCloud::Impl::make_batch(GLuint program, size_t stride,
+                                                     std::initializer_list<Attribute> attributes) const {
   Batch batch;
-  batch.program = link(gl, vertex, fragment, error);
+  batch.program = program;
   gl.GenVertexArrays(1, &batch.array);
-  gl.GenBuffers(1, &batch.buffer);
+  gl.GenBuffers(1, &batch.vertices);
+  gl.GenBuffers(1, &batch.indices);
   gl.BindVertexArray(batch.array);
-  gl.BindBuffer(GL_ARRAY_BUFFER, batch.buffer);
+  gl.BindBuffer(GL_ARRAY_BUFFER, batch.vertices);
+  gl.BindBuffer(GL_ELEMENT_ARRAY_BUFFER, batch.indices);  // the vertex array keeps it
   GLuint index = 0;
   for (const Attribute& a : attributes) {
     gl.EnableVertexAttribArray(index);
     gl.VertexAttribPointer(index, a.components, a.type, a.normalised ? GL_TRUE : GL_FALSE, static_cast<GLsizei>(stride),
                            reinterpret_cast<const void*>(a.offset));
-    gl.VertexAttribDivisor(index, 1);
     ++index;
   }
   return batch;
@@ -188,7 +201,7 @@ PointCloud::Impl::Batch PointCloud::Impl::make_batch(std::string_view vertex, st
 bool PointCloud::Impl::resize(int new_width, int new_height) {
   if (texture != 0 && new_width == width && new_height == height) return true;
   if (texture == 0) gl.GenTextures(1, &texture), gl.GenFramebuffers(1, &target);
-  width = new_width, height = new_height, stale = true;
+  width = new_width, height = new_height;
   gl.ActiveTexture(GL_TEXTURE0);
   gl.BindTexture(GL_TEXTURE_2D, texture);
   gl.TexImage2D(GL_TEXTURE_2D, 0, GL_RGBA8, width, height, 0, GL_RGBA, GL_UNSIGNED_BYTE, nullptr);
@@ -213,55 +226,76 @@ ImVec2 PointCloud::Impl::depth_range(const CloudCamera& camera, const Matrix& ma
   return {std::clamp(low, 0.4f * eye, eye), std::clamp(high, eye, 1.8f * eye)};
 }
 
-// Smooth edges blend with what is behind them, so what is behind has to be there already.
-std::vector<CloudPoint> PointCloud::Impl::back_to_front(const CloudCamera& camera, const Matrix& matrix, float scale) const {
-  std::vector<CloudPoint> sorted;
-  sorted.reserve(points.size());
-  std::vector<std::pair<float, uint32_t>> order(points.size());
-  for (uint32_t i = 0; i < points.size(); ++i) order[i] = {camera.flat ? 0 : -clip_w(matrix, points[i].at), i};
-  if (!camera.flat) std::ranges::sort(order);
-  for (const auto& [depth, i] : order) sorted.push_back(points[i]), sorted.back().radius *= scale;
-  return sorted;
+void PointCloud::Impl::upload_points() {
+  gl.BindVertexArray(discs.array);
+  gl.BindBuffer(GL_ARRAY_BUFFER, discs.vertices);
+  gl.BufferData(GL_ARRAY_BUFFER, static_cast<GLsizeiptr>(points.size() * sizeof(CloudPoint)), points.data(), GL_STATIC_DRAW);
 }
 
-void PointCloud::Impl::use(const Batch& batch, const Matrix& matrix, ImVec2 depth, const float* background) const {
-  gl.UseProgram(batch.program);
-  const auto at = [&](const char* name) { return gl.GetUniformLocation(batch.program, name); };
-  gl.UniformMatrix4fv(at("matrix"), 1, GL_FALSE, matrix.data());
-  gl.Uniform2f(at("viewport"), static_cast<float>(width), static_cast<float>(height));
-  gl.Uniform2f(at("depth_range"), depth.x, depth.y);
-  gl.Uniform3f(at("background"), background[0], background[1], background[2]);
-}
-
-template <class Row>
-void PointCloud::Impl::draw_rows(const Batch& batch, const std::vector<Row>& rows) const {
-  if (rows.empty()) return;
+void PointCloud::Impl::upload_lines(Batch& batch, const std::vector<CloudLine>& rows) const {
+  std::vector<CloudLine> corners;
+  std::vector<uint32_t> indices;
+  corners.reserve(4 * rows.size());
+  indices.reserve(6 * rows.size());
+  for (uint32_t i = 0; i < rows.size(); ++i) corners.insert(corners.end(), 4, rows[i]), add_quad(indices, i);
   gl.BindVertexArray(batch.array);
-  gl.BindBuffer(GL_ARRAY_BUFFER, batch.buffer);
-  gl.BufferData(GL_ARRAY_BUFFER, static_cast<GLsizeiptr>(rows.size() * sizeof(Row)), rows.data(), GL_STREAM_DRAW);
-  gl.DrawArraysInstanced(GL_TRIANGLE_STRIP, 0, 4, static_cast<GLsizei>(rows.size()));
+  gl.BindBuffer(GL_ARRAY_BUFFER, batch.vertices);
+  gl.BufferData(GL_ARRAY_BUFFER, static_cast<GLsizeiptr>(corners.size() * sizeof(CloudLine)), corners.data(), GL_STATIC_DRAW);
+  upload_indices(batch, indices);
+}
+
+void PointCloud::Impl::upload_indices(Batch& batch, const std::vector<uint32_t>& indices) const {
+  gl.BindVertexArray(batch.array);
+  gl.BufferData(GL_ELEMENT_ARRAY_BUFFER, static_cast<GLsizeiptr>(indices.size() * sizeof(uint32_t)), indices.data(), GL_STREAM_DRAW);
+  batch.count = static_cast<GLsizei>(indices.size());
+}
+
+// Smooth edges blend with what is behind them, so what is behind has to be there already.
+void PointCloud::Impl::sort_points(const CloudCamera& camera, const Matrix& matrix) {
+  std::vector<uint32_t> order(points.size());
+  std::iota(order.begin(), order.end(), 0u);
+  if (!camera.flat) {
+    std::vector<float> depth(points.size());
+    for (size_t i = 0; i < points.size(); ++i) depth[i] = clip_w(matrix, points[i].at);
+    std::ranges::stable_sort(order, [&](uint32_t a, uint32_t b) { return depth[a] > depth[b]; });
+  }
+  upload_indices(discs, order);
+}
+
+void PointCloud::Impl::draw_batch(const Batch& batch, GLenum mode) const {
+  if (batch.count == 0) return;
+  gl.BindVertexArray(batch.array);
+  gl.DrawElements(mode, batch.count, GL_UNSIGNED_INT, nullptr);
 }
 
 void PointCloud::Impl::draw(const CloudCamera& camera, ImU32 background, float scale) {
   const Matrix matrix = camera.matrix(static_cast<float>(width) / static_cast<float>(height));
   const ImVec2 depth = depth_range(camera, matrix);
-  const ImVec4 colour = ImGui::ColorConvertU32ToFloat4(background);
-  const float back[] = {colour.x, colour.y, colour.z};
+  const ImVec4 back = ImGui::ColorConvertU32ToFloat4(background);
+  sort_points(camera, matrix);
   gl.BindFramebuffer(GL_FRAMEBUFFER, target);
   gl.Viewport(0, 0, width, height);
   for (const GLenum off : {GL_DEPTH_TEST, GL_CULL_FACE, GL_SCISSOR_TEST}) gl.Disable(off);
+  gl.Enable(GL_PROGRAM_POINT_SIZE);
   gl.Enable(GL_BLEND);
   gl.BlendEquation(GL_FUNC_ADD);
   gl.BlendFuncSeparate(GL_SRC_ALPHA, GL_ONE_MINUS_SRC_ALPHA, GL_ONE, GL_ONE_MINUS_SRC_ALPHA);
-  gl.ClearColor(back[0], back[1], back[2], 1);
+  gl.ClearColor(back.x, back.y, back.z, 1);
   gl.Clear(GL_COLOR_BUFFER_BIT);
-  std::vector<CloudLine> all = frame;
-  all.insert(all.end(), lines.begin(), lines.end());
-  for (auto& line : all) line.width *= scale;
-  use(paths, matrix, depth, back);
-  draw_rows(paths, all);
-  use(discs, matrix, depth, back);
-  draw_rows(discs, back_to_front(camera, matrix, scale));
+  const auto use = [&](GLuint program) {
+    const auto at = [&](const char* name) { return gl.GetUniformLocation(program, name); };
+    gl.UseProgram(program);
+    gl.UniformMatrix4fv(at("matrix"), 1, GL_FALSE, matrix.data());
+    gl.Uniform1f(at("scale"), scale);
+    gl.Uniform2f(at("viewport"), static_cast<float>(width), static_cast<float>(height));
+    gl.Uniform2f(at("depth_range"), depth.x, depth.y);
+    gl.Uniform3f(at("background"), back.x, back.y, back.z);
+  };
+  use(paths.program);
+  draw_batch(grid, GL_TRIANGLES);
+  draw_batch(paths, GL_TRIANGLES);
+  use(discs.program);
+  draw_batch(discs, GL_POINTS);
   ++renders;
 }
 
@@ -270,34 +304,41 @@ PointCloud::PointCloud() : impl_(std::make_unique<Impl>()) {}
 PointCloud::~PointCloud() {
   auto& gl = impl_->gl;
   if (!impl_->ready || glfwGetCurrentContext() == nullptr) return;  // the context took everything with it
-  for (auto* batch : {&impl_->discs, &impl_->paths}) {
-    gl.DeleteProgram(batch->program);
+  for (auto* batch : {&impl_->discs, &impl_->paths, &impl_->grid}) {
     gl.DeleteVertexArrays(1, &batch->array);
-    gl.DeleteBuffers(1, &batch->buffer);
+    gl.DeleteBuffers(1, &batch->vertices);
+    gl.DeleteBuffers(1, &batch->indices);
   }
+  for (const GLuint program : {impl_->discs.program, impl_->paths.program}) gl.DeleteProgram(program);
   if (impl_->texture != 0) gl.DeleteTextures(1, &impl_->texture), gl.DeleteFramebuffers(1, &impl_->target);
 }
 
 void PointCloud::set(std::vector<CloudPoint> points, std::vector<CloudLine> lines) {
-  impl_->points = std::move(points), impl_->lines = std::move(lines), impl_->stale = true;
+  impl_->points = std::move(points), impl_->lines = std::move(lines), impl_->stale_data = true;
 }
 
 void PointCloud::set_frame(std::vector<CloudLine> lines) {
   if (lines == impl_->frame) return;
-  impl_->frame = std::move(lines), impl_->stale = true;
+  impl_->frame = std::move(lines), impl_->stale_frame = true;
 }
 
 ImTextureID PointCloud::render(const CloudCamera& camera, int width, int height, ImU32 background, float scale) {
-  if (width < 1 || height < 1 || glfwGetCurrentContext() == nullptr) return ImTextureID_Invalid;
   Impl& my = *impl_;
-  const bool same = camera == my.shown && background == my.shown_background && scale == my.shown_scale;
-  if (my.ready && !my.stale && same && width == my.width && height == my.height) return my.texture;
-  if (!my.tried && !my.gl.load()) return my.tried = true, my.error = "OpenGL 3.3 is not there", ImTextureID_Invalid;
-  if (my.tried && !my.ready) return ImTextureID_Invalid;
+  if (width < 1 || height < 1 || (my.tried && !my.ready) || glfwGetCurrentContext() == nullptr) return ImTextureID_Invalid;
+  const bool same = camera == my.shown && background == my.shown_background && scale == my.shown_scale &&
+                    width == my.width && height == my.height;
+  if (my.ready && same && !my.stale_data && !my.stale_frame) return my.texture;
+  if (!my.tried && !my.gl.load()) {
+    my.tried = true, my.error = "this OpenGL context lacks functions of version 3.3";
+    return ImTextureID_Invalid;
+  }
   const GlStateGuard guard(my.gl);
   if (!my.prepare() || !my.resize(width, height)) return ImTextureID_Invalid;
+  if (my.stale_data) my.upload_points(), my.upload_lines(my.paths, my.lines);
+  if (my.stale_frame) my.upload_lines(my.grid, my.frame);
   my.draw(camera, background, scale);
-  my.shown = camera, my.shown_background = background, my.shown_scale = scale, my.stale = false;
+  my.shown = camera, my.shown_background = background, my.shown_scale = scale;
+  my.stale_data = my.stale_frame = false;
   return my.texture;
 }
 

@@ -77,7 +77,7 @@ void bytes_row(ImU32 colour, const std::string& label, double bytes, double tota
   tooltip(tip != nullptr ? tip : label.c_str());
   ImGui::TableNextColumn();
   char text[48];
-  std::snprintf(text, sizeof text, bytes >= 100 ? "%.0f" : "%.1f", bytes);
+  std::snprintf(text, sizeof text, bytes >= 9.95 ? "%.0f" : "%.1f", bytes);
   const auto right_aligned = [](const std::string& value) {
     ImGui::SetCursorPosX(ImGui::GetCursorPosX() + std::max(0.0f, ImGui::GetContentRegionAvail().x - ImGui::CalcTextSize(value.c_str()).x));
     ImGui::TextUnformatted(value.c_str());
@@ -133,7 +133,7 @@ void ReconstructionPanel::draw_layer_chart(const ReconstructionView& view, float
   for (int64_t layer = 0; layer < std::min<int64_t>(view.layers, static_cast<int64_t>(values.size())); ++layer) {
     const float x = grid.cell_min(layer, 0).x, mid = x + slot / 2, inset = std::max(0.5f, 0.16f * slot);
     if (layer == over) draw->AddRectFilled({x, grid.min.y}, {x + slot, grid.max.y}, with_alpha(palette::raised, 0.9f));
-    draw->AddRectFilled({x + inset, y_of(scale.of(values[layer]))}, {x + slot - inset, grid.max.y}, palette::control, 1);
+    draw->AddRectFilled({x + inset, y_of(scale.of(values[layer]))}, {x + slot - inset, grid.max.y}, with_alpha(palette::control, 0.85f), 1);
     if (layer >= static_cast<int64_t>(first.size())) continue;
     const float y = y_of(scale.of(first[layer])), r = std::min(0.26f * em(), 0.45f * slot);
     draw->AddQuadFilled({mid, y - r}, {mid + r, y}, {mid, y + r}, {mid - r, y}, palette::warning);
@@ -154,18 +154,18 @@ void ReconstructionPanel::draw_errors(const ReconstructionView& view) {
   section("Error of the hidden states", "By layer, over the current path, on a logarithmic scale: what is lost by encoding and decoding.");
   static const std::string kMeasures[] = {"FVU", "MSE"};
   segmented("measure", kMeasures, measure_, 0, {}, measure_ == 0 ? kFvuTip : kMseTip);
-  const std::string path = std::to_string(view.tokens) + " tokens";
+  const std::string path = std::to_string(view.tokens) + " tokens", others = "the other " + std::to_string(std::max<int64_t>(0, view.tokens - view.first_tokens));
   const std::string first = "first " + std::to_string(view.first_tokens) + " tokens";
   ImGui::SameLine(0, em());
   const float y = ImGui::GetCursorPosY() + (ImGui::GetFrameHeight() - small_height()) / 2;
   ImGui::SetCursorPosY(y);
-  swatch(palette::control, measure_ == 0 ? path + " without the first" : path, measure_ == 0 ? kFvuTip : kMseTip);
+  swatch(palette::control, measure_ == 0 ? others : path, measure_ == 0 ? kFvuTip : kMseTip);
   if (measure_ == 0) {
     ImGui::SameLine(0, em());
     ImGui::SetCursorPosY(y);
     swatch(palette::warning, first, "The first tokens (attention sinks) have activations of another size, and are counted apart; they may be kept exact.");
   }
-  draw_layer_chart(view, 9.5f * em());
+  draw_layer_chart(view, 8.5f * em());
 }
 
 void ReconstructionPanel::draw_head_maps(const ReconstructionView& view) const {

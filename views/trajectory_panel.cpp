@@ -120,18 +120,17 @@ void TrajectoryPanel::draw_thought_legend(const Snapshot& snapshot) {
 }
 
 void TrajectoryPanel::draw_legend(const Snapshot& snapshot) {
-  const auto ramp = [](float t) { return sequential(0.15f + 0.85f * t); };
   int64_t last = 0;
   for (const auto& point : snapshot.trajectory->points) last = std::max(last, point.position);
   switch (colour_) {
     case PointColour::thought: return draw_thought_legend(snapshot);
     case PointColour::position:
-      return gradient_legend("position", "0", std::to_string(last).c_str(), ramp, "Position of the token in its path.");
+      return gradient_legend("position", "0", std::to_string(last).c_str(), bright_sequential, "Position of the token in its path.");
     case PointColour::anomaly:
-      return gradient_legend("anomaly", "0", "100th percentile", ramp,
+      return gradient_legend("anomaly", "50 or less", "100th percentile", bright_sequential,
                              "How unusual the token's attention state is among calibration tokens at like positions; grey: not scored.");
     case PointColour::log_probability:
-      return gradient_legend("log-probability", "-10", "0 nats", [](float t) { return log_probability_colour(-10 + 10 * t); },
+      return gradient_legend("log-probability", "-10", "0 nats", [](float t) { return bright_log_probability(-10 + 10 * t); },
                              "Log-probability that the model gave the token, in nats; grey: the first token has none.");
   }
 }
@@ -211,12 +210,17 @@ void TrajectoryPanel::draw_flat_axes(const Canvas& canvas) const {
 
 void TrajectoryPanel::draw_orbit_axes(const Canvas& canvas) const {
   const AxisEnds axes = axis_ends(bounds_);
+  const Projected origin = project(canvas.matrix, axes.corner, canvas.low, canvas.high);
+  if (origin.w <= 0) return;
   for (int k = 0; k < 3; ++k) {
     const Projected end = project(canvas.matrix, axes.ends[k], canvas.low, canvas.high);
     if (end.w <= 0) continue;
-    const float half = small_width(axis_name(k)) / 2;
-    const ImVec2 at = {std::clamp(end.at.x, canvas.low.x + half + 4, canvas.high.x - half - 4),
-                       std::clamp(end.at.y, canvas.low.y + 4, canvas.high.y - small_height() - 4)};
+    // Beyond the end of the axis, as it points on screen.
+    const float half = small_width(axis_name(k)) / 2, dx = end.at.x - origin.at.x, dy = end.at.y - origin.at.y;
+    const float length = std::max(1.0f, std::sqrt(dx * dx + dy * dy));
+    const float x = end.at.x + dx / length * (half + 4), y = end.at.y + dy / length * 0.9f * em() - small_height() / 2;
+    const ImVec2 at = {std::clamp(x, canvas.low.x + half + 4, canvas.high.x - half - 4),
+                       std::clamp(y, canvas.low.y + 4, canvas.high.y - small_height() - 4)};
     halo_text(ImGui::GetWindowDrawList(), at, palette::text, axis_name(k), 0.5f);
   }
 }
@@ -266,10 +270,11 @@ void TrajectoryPanel::draw_edit(const Canvas& canvas) const {
 
 void TrajectoryPanel::draw_marks(Frame& frame, const Canvas& canvas, int under_mouse) const {
   auto* draw = ImGui::GetWindowDrawList();
+  const TokenRef chosen = by_owner(frame.snapshot, frame.snapshot.selected), pointed = by_owner(frame.snapshot, frame.ui.hovered);
   for (size_t i = 0; i < view_->points.size(); ++i) {
     const auto& point = view_->points[i];
-    const bool selected = is_point(point, frame.snapshot.selected);
-    const bool hovered = is_point(point, frame.ui.hovered) || static_cast<int>(i) == under_mouse;
+    const bool selected = is_point(point, chosen);
+    const bool hovered = is_point(point, pointed) || static_cast<int>(i) == under_mouse;
     if (!selected && !hovered) continue;
     const Projected p = project(canvas.matrix, point.at, canvas.low, canvas.high);
     if (p.w <= 0) continue;

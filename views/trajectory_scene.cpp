@@ -34,9 +34,9 @@ const size_t* find_before(const Index& index, const GraphView& graph, const Traj
   return nullptr;
 }
 
-CloudLine line_between(const TrajectoryPoint& a, const TrajectoryPoint& b, PointColour by, int64_t last, bool branch) {
-  const float alpha = branch ? 0.35f : 0.6f;
-  return {a.at, b.at, with_alpha(point_colour(a, by, last), alpha), with_alpha(point_colour(b, by, last), alpha), branch ? 1.2f : 1.8f};
+CloudLine line_between(const TrajectoryPoint& a, const TrajectoryPoint& b, PointColour by, int64_t last, bool branch, bool crowded) {
+  const float alpha = (branch ? 0.35f : 0.6f) * (crowded ? 0.7f : 1.0f);
+  return {a.at, b.at, with_alpha(point_colour(a, by, last), alpha), with_alpha(point_colour(b, by, last), alpha), branch || crowded ? 1.2f : 1.8f};
 }
 
 float quantile(std::vector<float>& values, float q) {
@@ -70,19 +70,27 @@ std::vector<CloudLine> orbit_frame(const Bounds& bounds) {
 
 }  // namespace
 
+ImU32 bright_sequential(float t) { return sequential(std::isnan(t) ? NAN : 0.25f + 0.75f * std::clamp(t, 0.0f, 1.0f)); }
+
+ImU32 bright_log_probability(float nats) {
+  const ImVec4 colour = ImGui::ColorConvertU32ToFloat4(log_probability_colour(nats));
+  const auto lift = [](float c) { return 0.2f + 0.8f * c; };
+  return ImGui::ColorConvertFloat4ToU32({lift(colour.x), lift(colour.y), lift(colour.z), 1});
+}
+
 ImU32 point_colour(const TrajectoryPoint& point, PointColour by, int64_t last) {
   switch (by) {
     case PointColour::thought: return palette::thought(point.thought);
-    case PointColour::position: return sequential(0.15f + 0.85f * static_cast<float>(point.position) / static_cast<float>(std::max<int64_t>(1, last)));
-    case PointColour::anomaly: return sequential(std::isnan(point.anomaly) ? NAN : 0.15f + 0.85f * point.anomaly / 100);
-    case PointColour::log_probability: return log_probability_colour(point.log_probability);
+    case PointColour::position: return bright_sequential(static_cast<float>(point.position) / static_cast<float>(std::max<int64_t>(1, last)));
+    case PointColour::anomaly: return bright_sequential((point.anomaly - 50) / 50);
+    case PointColour::log_probability: return bright_log_probability(point.log_probability);
   }
   return palette::text;
 }
 
 std::vector<CloudPoint> cloud_points(const TrajectoryView& view, PointColour by) {
   const int64_t last = last_position(view);
-  const float radius = view.points.size() > 3000 ? 2.4f : view.points.size() > 600 ? 3.2f : 4.2f;
+  const float radius = view.points.size() > 3000 ? 2.3f : view.points.size() > 600 ? 3.2f : 4.2f;
   std::vector<CloudPoint> points;
   points.reserve(view.points.size());
   for (const auto& point : view.points) points.push_back({point.at, point_colour(point, by, last), radius});
@@ -93,16 +101,17 @@ std::vector<CloudLine> path_lines(const TrajectoryView& view, const GraphView& g
   Index index;
   for (size_t i = 0; i < view.points.size(); ++i) index[{view.points[i].thought, view.points[i].position}] = i;
   const int64_t last = last_position(view);
+  const bool crowded = view.points.size() > 3000;
   std::vector<CloudLine> lines;
   for (size_t i = 0; i < view.points.size(); ++i) {
     const auto& point = view.points[i];
     const bool follows = i > 0 && view.points[i - 1].thought == point.thought && view.points[i - 1].position + 1 == point.position;
     if (follows) {
-      lines.push_back(line_between(view.points[i - 1], point, by, last, false));
+      lines.push_back(line_between(view.points[i - 1], point, by, last, false, crowded));
       continue;
     }
     const size_t* before = find_before(index, graph, point);
-    if (before != nullptr) lines.push_back(line_between(view.points[*before], point, by, last, true));
+    if (before != nullptr) lines.push_back(line_between(view.points[*before], point, by, last, true, crowded));
   }
   return lines;
 }
@@ -147,7 +156,7 @@ CloudCamera fit_camera(CloudCamera camera, const Bounds& bounds, float aspect) {
     const float x = (bounds.high[0] - bounds.low[0]) / 2, y = (bounds.high[1] - bounds.low[1]) / 2;
     camera.extent = 1.18f * std::max(y, x / aspect);
   } else {
-    camera.extent = 0.56f * std::sqrt(diagonal) / std::min(1.0f, aspect);
+    camera.extent = 0.46f * std::sqrt(diagonal) / std::min(1.0f, aspect);
   }
   camera.extent = std::max(camera.extent, 1e-3f);
   return camera;

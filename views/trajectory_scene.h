@@ -12,6 +12,9 @@ enum class PointColour { thought, position, anomaly, log_probability };
 
 // What the trajectory panel hands to the GPU. No drawing here.
 
+// The theme's colour maps, lifted where they are too dark for a small disc on a dark ground; t in [0, 1].
+ImU32 bright_sequential(float t);
+ImU32 bright_log_probability(float nats);
 ImU32 point_colour(const TrajectoryPoint& point, PointColour by, int64_t last_position);
 std::vector<CloudPoint> cloud_points(const TrajectoryView& view, PointColour by);
 
