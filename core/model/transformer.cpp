@@ -5,11 +5,13 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "core/model/decoder.h"
 #include "core/model/device.h"
 #include "core/model/error.h"
+#include "core/model/parallel.h"
 #include "core/model/torch_pass.h"
 
 namespace savepoint {
@@ -141,6 +143,26 @@ struct Transformer::Impl {
             output.rows = std::move(rows);
         }
         return output;
+    }
+
+    // Straight from the rows into the cache: a restore is what a click on a thought waits for.
+    void restore_on_cpu(KvCache& cache, const StateRows& rows, int64_t blocks) {
+        const int64_t past = cache.length(), tokens = rows.tokens(), d = config.head_dim, row = config.layers * config.kv_dim();
+        const at::Tensor keys = to_cpu_float(rows.key), values = to_cpu_float(rows.value);
+        rotary.reserve(past + tokens);
+        const auto task = [&](int64_t index) {
+            const int64_t layer = index / config.kv_heads, head = index % config.kv_heads, at = (head * cache.capacity() + past) * d;
+            const float* key = keys.data_ptr<float>() + layer * config.kv_dim() + head * d;
+            const float* value = values.data_ptr<float>() + layer * config.kv_dim() + head * d;
+            float* key_to = cache.keys(layer).data_ptr<float>() + at;
+            float* value_to = cache.values(layer).data_ptr<float>() + at;
+            for (int64_t t = 0; t < tokens; ++t) {
+                rotate_head(key + t * row, rotary.cosines(past + t), rotary.sines(past + t), d, key_to + t * d);
+                std::memcpy(value_to + t * d, value + t * row, d * sizeof(float));
+            }
+        };
+        if (tokens < 64) for (int64_t i = 0; i < blocks * config.kv_heads; ++i) task(i);
+        else parallel_tasks(blocks * config.kv_heads, task);
     }
 
     // The row that a step without capture computes into: kept, so that nothing is allocated per token.
@@ -275,6 +297,10 @@ ForwardOutput Transformer::forward_batch(const std::vector<std::vector<TokenId>>
 
 void Transformer::restore_blocks(KvCache& cache, const StateRows& rows, int64_t blocks) const {
     const int64_t past = cache.length(), tokens = rows.tokens();
+    if (device().is_cpu() && cache.batch() == 1) {
+        impl_->restore_on_cpu(cache, rows, blocks);
+        return;
+    }
     for (int64_t layer = 0; layer < blocks; ++layer) {
         const at::Tensor key = rows.key.select(1, layer).transpose(0, 1).unsqueeze(0).to(device());
         const at::Tensor value = rows.value.select(1, layer).transpose(0, 1).unsqueeze(0);
