@@ -12,6 +12,7 @@ namespace savepoint {
 namespace {
 
 constexpr int64_t kSpareTokens = 64;
+constexpr int32_t kMostThreads = 256;  // a file may ask for any number
 
 int64_t length_of(const std::vector<PathSpan>& path) { return path.empty() ? 0 : path.back().first + path.back().count; }
 
@@ -25,7 +26,7 @@ class ThreadsOf {
 
    private:
     static void use(int count) {
-        if (count > 0 && count != threads()) set_threads(count);
+        if (count > 0 && count <= kMostThreads && count != threads()) set_threads(count);
     }
     int before_;
 };

@@ -258,7 +258,8 @@ void verify_thoughts(const Manifest& manifest, const std::string& folder, std::v
             Thought thought = reader.thought(record);
             check_thought(thought);
             thought.rows = {};  // one thought's at a time is enough in memory
-            put(graph, std::move(thought), manifest_path(folder));
+            // Where one is damaged its branches have lost their parent, which is no problem of their own.
+            if (problems.empty()) put(graph, std::move(thought), manifest_path(folder));
         } catch (const Error& e) {
             problems.emplace_back(e.what());
         }
