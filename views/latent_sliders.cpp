@@ -131,7 +131,7 @@ void LatentSliders::draw_row(Frame& frame, const EditScope& scope, const Columns
   const auto edit = edited_value(edits, scope, scope.block, component, token);
   const bool known = !edit.has_value() || !std::isnan(*edit);
   float value = edit.has_value() && known ? *edit : original;
-  ImGui::PushID(static_cast<int>(component));
+  ImGui::PushID(std::to_string(component).c_str());
   const float left = ImGui::GetCursorPosX();
   ImGui::AlignTextToFramePadding();
   ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(edit ? palette::edited : palette::text_dim), "%d", static_cast<int>(component));
