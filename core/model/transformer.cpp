@@ -145,24 +145,32 @@ struct Transformer::Impl {
         return output;
     }
 
-    // Straight from the rows into the cache: a restore is what a click on a thought waits for.
+    // Straight from the rows into the cache: a restore is what a click on a thought waits for. Some tokens
+    // at a time, so that the rows are read in the order in which they lie.
     void restore_on_cpu(KvCache& cache, const StateRows& rows, int64_t blocks) {
-        const int64_t past = cache.length(), tokens = rows.tokens(), d = config.head_dim, row = config.layers * config.kv_dim();
+        constexpr int64_t kPart = 64;
+        const int64_t past = cache.length(), tokens = rows.tokens();
         const at::Tensor keys = to_cpu_float(rows.key), values = to_cpu_float(rows.value);
         rotary.reserve(past + tokens);
-        const auto task = [&](int64_t index) {
-            const int64_t layer = index / config.kv_heads, head = index % config.kv_heads, at = (head * cache.capacity() + past) * d;
-            const float* key = keys.data_ptr<float>() + layer * config.kv_dim() + head * d;
-            const float* value = values.data_ptr<float>() + layer * config.kv_dim() + head * d;
-            float* key_to = cache.keys(layer).data_ptr<float>() + at;
-            float* value_to = cache.values(layer).data_ptr<float>() + at;
-            for (int64_t t = 0; t < tokens; ++t) {
-                rotate_head(key + t * row, rotary.cosines(past + t), rotary.sines(past + t), d, key_to + t * d);
-                std::memcpy(value_to + t * d, value + t * row, d * sizeof(float));
+        std::vector<float*> key_rows, value_rows;
+        for (int64_t layer = 0; layer < blocks; ++layer) {
+            key_rows.push_back(cache.keys(layer).data_ptr<float>());
+            value_rows.push_back(cache.values(layer).data_ptr<float>());
+        }
+        const int64_t d = config.head_dim, row = config.layers * config.kv_dim();
+        const auto place = [&](int64_t token) {
+            for (int64_t i = 0; i < blocks * config.kv_heads; ++i) {
+                const int64_t layer = i / config.kv_heads, head = i % config.kv_heads;
+                const int64_t from = token * row + i * d, to = (head * cache.capacity() + past + token) * d;
+                rotate_head(keys.data_ptr<float>() + from, rotary.cosines(past + token), rotary.sines(past + token), d, key_rows[layer] + to);
+                std::memcpy(value_rows[layer] + to, values.data_ptr<float>() + from, d * sizeof(float));
             }
         };
-        if (tokens < 64) for (int64_t i = 0; i < blocks * config.kv_heads; ++i) task(i);
-        else parallel_tasks(blocks * config.kv_heads, task);
+        const auto part = [&](int64_t index) {
+            for (int64_t token = index * kPart; token < std::min(tokens, (index + 1) * kPart); ++token) place(token);
+        };
+        if (tokens <= kPart) part(0);
+        else parallel_tasks((tokens + kPart - 1) / kPart, part);
     }
 
     // The row that a step without capture computes into: kept, so that nothing is allocated per token.
