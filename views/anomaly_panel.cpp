@@ -315,7 +315,7 @@ void AnomalyPanel::draw(Frame& frame) {
     small_label("scored " + std::to_string(view.scored) + " of " + std::to_string(view.tokens) + " tokens", palette::warning);
   ImGui::Dummy({0, 0.15f * em()});
   const ImVec2 room = ImGui::GetContentRegionAvail();
-  const float lines = 2 * (small_height() + 3), gap = ImGui::GetStyle().ItemSpacing.y + 0.4f * em();
+  const float lines = 2 * (small_height() + 3), gap = 2 * ImGui::GetStyle().ItemSpacing.y + 0.25f * em();
   const float least = 5 * em() + lines;  // of the time line
   const float wanted = mode_ == 0 ? 1.7f * em() * static_cast<float>(view.heads) + lines : 0.62f * room.y;
   const float map = std::max(6 * em(), std::min(wanted, room.y - least - gap));

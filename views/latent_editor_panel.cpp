@@ -288,8 +288,9 @@ void LatentEditorPanel::draw(Frame& frame) {
     operations_.mark_as_b(frame.ui.hovered);
   if (draw_missing(frame)) return;
   draw_header(frame);
-  const float footer = ImGui::GetFrameHeightWithSpacing() + ImGui::GetStyle().ItemSpacing.y;
+  const float gap = ImGui::GetStyle().ItemSpacing.y, footer = ImGui::GetFrameHeight() + gap;
   draw_body(frame, std::max(8 * em(), ImGui::GetContentRegionAvail().y - footer));
+  ImGui::SetCursorPosY(ImGui::GetCursorPosY() + gap);
   draw_footer(frame);
 }
 
