@@ -28,7 +28,7 @@ struct AnomalyScores {
 
 struct AnomalyTables;
 
-// Normal text's read-outs: mean and shrunk covariance for every position bucket, layer and head, and the
+// Normal text's read-outs: mean and covariance, shrunk as its number of sequences (not of tokens) demands, for every position bucket, layer and head, and the
 // quantiles of the distances of calibration tokens that were NOT used for the moments. Position buckets
 // double: [0,4) [4,8) [8,16) ... [1024, inf) -- because a read-out is a running mean whose spread falls with t.
 // A bucket that had too few tokens (moments: 2 x head_dim, quantiles: 20) uses the nearest one that had enough: with

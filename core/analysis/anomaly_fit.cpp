@@ -52,6 +52,7 @@ Shrunk ledoit_wolf(const at::Tensor& samples) {
 struct AnomalyFit::Impl {
     AnomalyTables tables;
     std::array<Moments, kPositionBuckets> moments;
+    std::array<int64_t, kPositionBuckets> sequences{};  // that reach into each bucket
     std::array<std::vector<at::Tensor>, kPositionBuckets> distance, token;  // of calibration sequences
     bool fitted = false;
 
@@ -82,6 +83,7 @@ void AnomalyFit::add(const at::Tensor& read_out) {
     const at::Tensor rows = finite_rows(read_out, impl_->tables);
     for_each_bucket(0, rows.size(0), [&](int64_t bucket, int64_t begin, int64_t end) {
         impl_->moments[bucket].add(rows.slice(0, begin, end).transpose(0, 1).contiguous());
+        ++impl_->sequences[bucket];
     });
     impl_->tables.fitted_tokens += rows.size(0);
 }
@@ -92,7 +94,7 @@ void AnomalyFit::fit_moments() {
     tables.fitted = impl_->buckets_with_enough();
     std::vector<at::Tensor> means, whitenings;
     for (int64_t bucket : tables.fitted) {
-        const ShrunkSets shrunk = ledoit_wolf(impl_->moments[bucket]);
+        const ShrunkSets shrunk = ledoit_wolf(impl_->moments[bucket], impl_->sequences[bucket]);
         means.push_back(shrunk.mean.to(at::kFloat));
         whitenings.push_back(whitening(shrunk.covariance).to(at::kFloat));
     }

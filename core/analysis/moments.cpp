@@ -52,14 +52,15 @@ void Moments::add(const at::Tensor& samples) {
     recent_count = 0;
 }
 
-ShrunkSets ledoit_wolf(const Moments& moments) {
+ShrunkSets ledoit_wolf(const Moments& moments, int64_t independent) {
     const double n = static_cast<double>(moments.count), d = static_cast<double>(moments.sum.size(1));
+    const double draws = independent > 0 ? static_cast<double>(independent) : n;
     const at::Tensor m = moments.sum / n, outer = moments.outer_sum();
     at::Tensor covariance = outer / n - m.unsqueeze(2) * m.unsqueeze(1);
     const at::Tensor mu = covariance.diagonal(0, 1, 2).mean(-1);
     const at::Tensor squared = covariance.square().sum({1, 2});
     const at::Tensor dispersion = ((squared - d * mu.square()) / d).clamp_min(0);
-    const at::Tensor noise = ((central_fourth(moments, outer, m) / n - squared) / (n * d)).clamp_min(0);
+    const at::Tensor noise = ((central_fourth(moments, outer, m) / n - squared) / (draws * d)).clamp_min(0);
     // A multiple of the identity has nothing to shrink (0 / 0).
     const at::Tensor shrinkage =
         at::where(dispersion > 0, at::minimum(noise, dispersion) / dispersion, at::zeros_like(mu));

@@ -30,7 +30,10 @@ struct Moments {
 struct ShrunkSets {
     at::Tensor mean, covariance, shrinkage;
 };
-ShrunkSets ledoit_wolf(const Moments& moments);
+// `independent`: how many of the samples count as independent draws (0: all). Samples that come in runs which vary
+// little inside, as read-outs of one text do, tell less about the covariance than their number says: the noise of
+// its estimate, and with it the shrinkage, is that of the number of runs.
+ShrunkSets ledoit_wolf(const Moments& moments, int64_t independent = 0);
 
 // Lower triangular W [sets, d, d] (float64) with W covariance W^T = I: |W (x - mean)| is the Mahalanobis
 // distance. A covariance that is singular gets the smallest multiple of its mean variance that lets it be factored.
