@@ -50,6 +50,7 @@ struct EditArguments {
     LatentEdit edit;
     TokenRef at;
     std::vector<double> values{-4, -3, -2, -1, 0, 1, 2, 3, 4};
+    int64_t resume_tokens = 0;  // 0: only look
 };
 
 LatentPart part_from(const std::string& name) {
@@ -104,6 +105,19 @@ void write_csv(std::ostream& out, const nlohmann::json& responses) {
     }
 }
 
+// Makes the branch with the last value of the sweep and saves it into the session.
+void resume(Workbench& workbench, const EditArguments& arguments) {
+    LatentEdit edit = arguments.edit;
+    edit.amount = arguments.values.back();
+    GenerateSettings settings;
+    settings.sampler.greedy = true;
+    settings.max_tokens = arguments.resume_tokens;
+    workbench.submit(command::ResumeEdit{arguments.at, {edit}, settings});
+    finish(workbench, true);
+    workbench.submit(command::SaveSession{arguments.session, "{}"});
+    std::cerr << "thought " << finish(workbench)->current << " saved into " << arguments.session << "\n";
+}
+
 int edit(const Common& common, const EditArguments& given) {
     EditArguments arguments = given;
     arguments.edit.part = part_from(arguments.part);
@@ -117,6 +131,7 @@ int edit(const Common& common, const EditArguments& given) {
     finish(*workbench, true);
     nlohmann::json responses = nlohmann::json::array();
     for (const double value : arguments.values) responses.push_back(respond(*workbench, arguments, value));
+    if (arguments.resume_tokens > 0) resume(*workbench, arguments);
     if (!arguments.csv.empty()) {
         std::ofstream file(arguments.csv);
         write_csv(file, responses);
@@ -168,6 +183,7 @@ void add_edit(Registry registry) {
     command->add_option("--block", arguments->edit.block, "key, value: one block; -1: all of the group")->capture_default_str();
     command->add_option("--component", arguments->edit.component, "Component of the latent")->required()->check(CLI::NonNegativeNumber);
     command->add_option("--values", arguments->values, "Standard deviations from the mean, separated by commas")->delimiter(',');
+    command->add_option("--resume", arguments->resume_tokens, "Branch there with the last value, generate so many tokens (greedy) and save")->check(CLI::NonNegativeNumber);
     command->add_option("--csv", arguments->csv, "Write the table into this file");
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] { return edit(common, *arguments); };

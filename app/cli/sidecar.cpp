@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "app/cli/commands.h"
+#include "core/analysis/reference_text.h"
 #include "core/model/error.h"
 #include "core/model/rows.h"
 #include "core/sidecar/evaluate.h"
@@ -63,10 +64,11 @@ TokenSplit unseen(const OpenModel& model, const EvaluateArguments& arguments, co
         return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens, info.seed);
     const nlohmann::json& made = info.settings;
     const int64_t fitted = made.value("fit_tokens", int64_t{0}), calibrated = made.value("calibration_tokens", int64_t{0});
-    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted,
-                                    calibrated + arguments.tokens, info.seed);
-    const auto skip = std::min<size_t>(split.held_out.size(), (calibrated + arguments.length - 1) / arguments.length);
-    split.held_out.erase(split.held_out.begin(), split.held_out.begin() + static_cast<std::ptrdiff_t>(skip));
+    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted + arguments.tokens,
+                                    calibrated, info.seed);
+    const auto seen = std::min<size_t>(split.fit.size(), (fitted + arguments.length - 1) / arguments.length);
+    split.held_out.assign(split.fit.begin() + static_cast<std::ptrdiff_t>(seen), split.fit.end());
+    lay_out_as_reference_text(model.tokenizer, split.held_out);
     return split;
 }
 

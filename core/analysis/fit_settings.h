@@ -14,7 +14,7 @@ struct FitSettings {
     std::string corpus = "fortunes";  // or a path for read_corpus
     int64_t sequence_length = 256;
     int64_t fit_tokens = 14336;       // corpus text (own samples come on top)
-    int64_t calibration_tokens = 5120;
+    int64_t calibration_tokens = 8192;
     int64_t own_samples = 16;         // sequences that the model writes itself, half of them in its chat format
     int64_t own_sample_length = 80;   // tokens: a chat turn with its system prompt takes 40
     uint64_t seed = 1;

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "core/analysis/fit_figures.h"
+#include "core/analysis/reference_text.h"
 #include "core/model/error.h"
 #include "core/state/safetensors.h"
 
@@ -61,9 +62,6 @@ std::string ids_sha256(const Sequences& sequences) {
     return sha256_hex(bytes);
 }
 
-// Starts alternate between plain text and a chat turn: one in four of each.
-bool sample_is_held_out(size_t index) { return index % 8 == 3 || index % 8 == 4; }
-
 std::string of(const std::string& what, size_t index, size_t count) {
     return what + " " + std::to_string(index + 1) + " of " + std::to_string(count);
 }
@@ -98,6 +96,8 @@ struct ReferenceFit::Impl {
                                         settings.calibration_tokens, settings.seed);
         fit = std::move(split.fit);
         held_out = std::move(split.held_out);
+        lay_out_as_reference_text(tokenizer, fit);
+        lay_out_as_reference_text(tokenizer, held_out);
         settings.fit_tokens = tokens_in(fit);
         settings.calibration_tokens = tokens_in(held_out);
         if (settings.own_samples > 0) plan_samples(corpus);
@@ -113,22 +113,18 @@ struct ReferenceFit::Impl {
         auto starts = sample_starts(corpus, tokenizer, settings.own_samples, length, settings.seed);
         settings.own_samples = static_cast<int64_t>(starts.size());
         if (starts.empty()) return;
-        const size_t corpus_fit = fit.size(), corpus_held_out = held_out.size();
-        for (size_t i = 0; i < starts.size(); ++i) (sample_is_held_out(i) ? held_out : fit).emplace_back(length, 0);
+        // Fitted on, not calibrated on: short samples would fill the tail of the early positions alone.
+        const size_t corpus_texts = fit.size();
+        fit.resize(corpus_texts + starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
         samples.emplace(model, std::move(starts), length, settings.seed);
         for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
             plan(of("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost, [this] { samples->step(); });
         }
-        plan("sampling from the model", 0, [=, this] { take_samples(corpus_fit, corpus_held_out); });
-    }
-
-    void take_samples(size_t to_fit, size_t to_held_out) {
-        const Sequences& drawn = samples->sequences();
-        for (size_t i = 0; i < drawn.size(); ++i) {
-            if (sample_is_held_out(i)) held_out[to_held_out++] = drawn[i];
-            else fit[to_fit++] = drawn[i];
-        }
-        samples.reset();
+        plan("sampling from the model", 0, [=, this] {
+            std::copy(samples->sequences().begin(), samples->sequences().end(),
+                      fit.begin() + static_cast<ptrdiff_t>(corpus_texts));
+            samples.reset();
+        });
     }
 
     void plan_fit() {

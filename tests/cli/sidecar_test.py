@@ -7,9 +7,9 @@ import tempfile
 
 from _savepoint import run, run_json
 
-result = run_json("evaluate", "--tokens", "5120")
+result = run_json("evaluate", "--tokens", "10240")
 codec = result["codecs"][0]
-assert result["held_out_tokens"] >= 5000, result
+assert result["held_out_tokens"] >= 10000, result
 assert 0 < codec["hidden_fvu"] < 0.5 and 0 < codec["k_fvu"] < 0.2 and 0 < codec["v_fvu"] < 0.3, codec
 assert codec["kl_nats"] < 0.1 and codec["top1_agreement"] > 0.9, codec
 assert codec["ratio_fp16"] > 1 and codec["bytes_per_token"] > 100, codec
@@ -20,7 +20,7 @@ assert len(ordinary["tokens"]) > 10
 layers = ordinary["tokens"][0]["percentile_by_layer_head"]
 assert len(layers) == 30 and len(layers[0]) == 9
 assert all(0 <= value <= 100 for layer in layers for value in layer)
-assert ordinary["fitted_tokens"] >= 20000, ordinary["fitted_tokens"]
+assert ordinary["fitted_tokens"] + ordinary["calibration_tokens"] >= 20000, ordinary
 noise = run_json("score", "--prompt", "The meeting zx#qj 0xFF@@ }}{{ wqpl ~~^^ kkkzzz ;;;;;; ΩΩΩ \u4f60 }}}}} ####### zq zq zq")
 mean = lambda scores: sum(token["score"] for token in scores["tokens"][4:]) / (len(scores["tokens"]) - 4)
 assert mean(noise) > 1.2 * mean(ordinary), (mean(noise), mean(ordinary))
