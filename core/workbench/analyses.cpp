@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/workbench/desk.h"
-#include "core/workbench/reconstruction.h"
 #include "core/workbench/rows_task.h"
 
 namespace savepoint {
@@ -11,10 +10,12 @@ namespace {
 
 constexpr int64_t kPiece = 64;     // tokens of a background step
 constexpr int64_t kLivePiece = 8;  // scoring a few at a time costs less than one by one
+constexpr int64_t kCatchUp = 16;   // after a prompt, without a pause that is felt between two tokens
 
 }  // namespace
 
 void Analyses::clear() {
+    run_.reset();
     scores_.clear();
     latents_.clear();
     trajectory_.clear();
@@ -24,6 +25,7 @@ void Analyses::clear() {
 }
 
 void Analyses::forget(ThoughtId thought) {
+    if (run_ && run_->thought() == thought) run_.reset();
     scores_.forget(thought);
     latents_.forget(thought);
     std::erase_if(reconstructions_, [&](const auto& entry) { return entry.first.first == thought; });
@@ -39,12 +41,13 @@ bool Analyses::missing(const Desk& desk) const {
     return trajectory_.stale(desk) || !reconstructions_.contains(key);
 }
 
-bool Analyses::step(Desk& desk) {
-    if (!wanted(desk)) return false;
-    if (rows_missing(desk)) return awake_;
-    if (score(desk) || encode(desk) || place(desk) || reconstruct(desk)) return true;
-    awake_ = false;
-    return false;
+Step Analyses::step(Desk& desk) {
+    if (!wanted(desk)) return Step::done;
+    if (rows_missing(desk)) return awake_ ? Step::again : Step::done;
+    if (score(desk) || encode(desk) || place(desk)) return Step::again;
+    const Step step = reconstruct(desk);
+    if (step == Step::done) awake_ = false;
+    return step;
 }
 
 // Recomputing rows comes before analyses in precedence, so asking for it is enough.
@@ -94,17 +97,24 @@ bool Analyses::place(Desk& desk) {
     return true;
 }
 
-bool Analyses::reconstruct(Desk& desk) {
+// A run whose path is no longer shown is waited for, not broken off: its figures are kept for coming back.
+Step Analyses::reconstruct(Desk& desk) {
+    stage_ = "measuring the reconstruction";
+    if (run_ && run_->finished()) take_reconstruction(desk);
     const std::pair key(desk.current, desk.graph.path_length(desk.current));
     if (const auto known = reconstructions_.find(key); known != reconstructions_.end()) {
         if (desk.publisher.reconstruction() != known->second) desk.publisher.set_reconstruction(known->second);
-        return false;
+        return Step::done;
     }
-    stage_ = "measuring the reconstruction";
-    const auto view = measure_reconstruction(desk, desk.current);
-    reconstructions_[key] = view;
-    desk.publisher.set_reconstruction(view);
-    return true;
+    if (!run_) run_ = std::make_unique<ReconstructionRun>(desk, desk.current);
+    return Step::waiting;
+}
+
+void Analyses::take_reconstruction(Desk& desk) {
+    const std::unique_ptr<ReconstructionRun> finished = std::move(run_);
+    const std::pair key(finished->thought(), finished->tokens());
+    auto& view = reconstructions_[key] = finished->view(desk);
+    if (waiting_fidelity_ && waiting_fidelity_->first == key) view = with_fidelity(*view, waiting_fidelity_->second);
 }
 
 void Analyses::live(Desk& desk, ThoughtId thought) {
@@ -112,9 +122,9 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
     const int64_t length = desk.graph.path_length(thought);
     const bool scoring = desk.reference(desk.map) != nullptr;
     if (scoring && length - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
-    if (scoring) scores_.advance(desk, thought, desk.map, kPiece);
+    if (scoring) scores_.advance(desk, thought, desk.map, kCatchUp);
     for (const PathSpan& span : desk.graph.path(thought))
-        if (latents_.advance(desk, span.thought, span.count, kPiece)) break;
+        if (latents_.advance(desk, span.thought, span.count, kCatchUp)) break;
     if (desk.current != thought) return;
     publish_anomaly(desk);
     if (!trajectory_.has_basis() && length >= 4 * kLivePiece) trajectory_.fit(desk, latents_);
@@ -150,31 +160,40 @@ bool Analyses::scored(const Desk& desk, ThoughtId thought) const {
     return scores_.scored(desk, thought, desk.map) == desk.graph.path_length(thought);
 }
 
+// A slider asks for this many times a second: the points stay what they are.
 void Analyses::set_edit(Desk& desk, EditPoint point) {
     edit_ = std::move(point);
-    publish_trajectory(desk);
+    const auto& shown = desk.publisher.trajectory();
+    if (shown) desk.publisher.set_trajectory(trajectory_.with_edit(desk, *shown, *edit_));
+}
+
+void Analyses::clear_edit(Desk& desk) {
+    edit_.reset();
+    const auto& shown = desk.publisher.trajectory();
+    if (shown && shown->has_edit) desk.publisher.set_trajectory(without_edit(*shown));
 }
 
 void Analyses::set_fidelity(Desk& desk, ThoughtId thought, const ResumeFidelity& fidelity) {
     const std::pair key(thought, desk.graph.path_length(thought));
     const auto known = reconstructions_.find(key);
-    auto base = std::make_shared<const ReconstructionView>();
-    if (known != reconstructions_.end()) base = known->second;
-    else if (path_rows_are_there(desk, thought)) base = measure_reconstruction(desk, thought);
-    const auto view = with_fidelity(*base, fidelity);
-    reconstructions_[key] = view;
-    if (desk.current == thought) desk.publisher.set_reconstruction(view);
+    if (known == reconstructions_.end()) {
+        waiting_fidelity_ = {key, fidelity};
+        return wake();
+    }
+    known->second = with_fidelity(*known->second, fidelity);
+    if (desk.current == thought) desk.publisher.set_reconstruction(known->second);
 }
 
 void Analyses::publish_anomaly(Desk& desk) { desk.publisher.set_anomaly(scores_.view(desk, desk.current, desk.map)); }
 
 void Analyses::publish_trajectory(Desk& desk) {
-    desk.publisher.set_trajectory(trajectory_.view(desk, latents_, edit_));
+    const auto view = trajectory_.view(desk, latents_);
+    desk.publisher.set_trajectory(view && edit_ ? trajectory_.with_edit(desk, *view, *edit_) : view);
 }
 
 AnalysisTask::AnalysisTask(Desk& desk) : Task(TaskKind::analysis, "Analysing the path"), desk_(desk) {}
 
-Step AnalysisTask::step() { return desk_.analyses.step(desk_) ? Step::again : Step::done; }
+Step AnalysisTask::step() { return desk_.analyses.step(desk_); }
 
 void AnalysisTask::stop() { desk_.analyses.sleep(); }
 

@@ -8,6 +8,7 @@
 
 #include "core/sidecar/evaluate.h"
 #include "core/workbench/latents.h"
+#include "core/workbench/reconstruction.h"
 #include "core/workbench/scores.h"
 #include "core/workbench/task.h"
 
@@ -27,7 +28,7 @@ class Analyses {
     bool wanted(const Desk& desk) const;
     bool missing(const Desk& desk) const;  // there is something to do, and nobody refused it
 
-    bool step(Desk& desk);               // one piece of what is missing; false when nothing is
+    Step step(Desk& desk);               // one piece of what is missing
     void live(Desk& desk, ThoughtId thought);  // newest tokens of a running generation, a few at a time
     void show(Desk& desk);               // publishes what is already known of the current path
     void map_changed(Desk& desk);
@@ -36,7 +37,7 @@ class Analyses {
 
     bool scored(const Desk& desk, ThoughtId thought) const;
     void set_edit(Desk& desk, EditPoint point);
-    void edit_cleared() { edit_.reset(); }
+    void clear_edit(Desk& desk);
     void set_fidelity(Desk& desk, ThoughtId thought, const ResumeFidelity& fidelity);
 
    private:
@@ -44,7 +45,8 @@ class Analyses {
     bool score(Desk& desk);
     bool encode(Desk& desk);
     bool place(Desk& desk);
-    bool reconstruct(Desk& desk);
+    Step reconstruct(Desk& desk);
+    void take_reconstruction(Desk& desk);
     void publish_anomaly(Desk& desk);
     void publish_trajectory(Desk& desk);
 
@@ -54,6 +56,8 @@ class Analyses {
     std::optional<EditPoint> edit_;
     // By thought and tokens of its path.
     std::map<std::pair<ThoughtId, int64_t>, std::shared_ptr<const ReconstructionView>> reconstructions_;
+    std::unique_ptr<ReconstructionRun> run_;
+    std::optional<std::pair<std::pair<ThoughtId, int64_t>, ResumeFidelity>> waiting_fidelity_;
     std::string stage_;
     bool awake_ = false;
 };

@@ -43,7 +43,7 @@ void Desk::select(const TokenRef& token) {
     preview.clear();
     publisher.set_preview(nullptr);
     publisher.touch();
-    analyses.edit_cleared();
+    analyses.clear_edit(*this);
     refresh_latent();
 }
 

@@ -50,8 +50,8 @@ Step GenerationTask::step() {
         return Step::done;
     } else {
         sample_next();
+        desk_.analyses.live(desk_, id_);
     }
-    desk_.analyses.live(desk_, id_);
     return Step::again;
 }
 
@@ -59,13 +59,13 @@ void GenerationTask::run_given(const Pass& pass) {
     ForwardOptions options;
     options.logits = Logits::all;
     options.edit = pass.edit;
-    const at::Tensor before = logits_before_next();
+    need_logits();
     KvCache& cache = desk_.live->rewind(id_, desk_.graph.path_length(id_));
     const std::span<const TokenId> tokens = std::span(planned_.tokens).subspan(pass.first, pass.count);
     const Transformer& model = desk_.transformer();
     const ForwardOutput output = pass.decoded ? model.decode(cache, tokens[0], options) : model.prefill(cache, tokens, options);
     for (int64_t i = 0; i < pass.count; ++i)
-        append(tokens[i], i == 0 ? before : output.logits[i - 1], output.logits[i], output.rows.slice(i, 1));
+        append(tokens[i], output.logits[i], output.rows.slice(i, 1));
 
     Thought& thought = desk_.graph.edit(id_);
     if (pass.edit) thought.edits.push_back(*pass.edit);
@@ -75,12 +75,12 @@ void GenerationTask::run_given(const Pass& pass) {
 
 void GenerationTask::sample_next() {
     if (sampled_ == 0) first_sample_ = std::chrono::steady_clock::now();
-    const at::Tensor before = logits_before_next();
+    need_logits();
     const int64_t position = desk_.graph.path_length(id_);
-    const TokenId token = sample(before, settings_.sampler, position);
+    const TokenId token = sample(logits_, settings_.sampler, position);
     KvCache& cache = desk_.live->rewind(id_, position);
     const ForwardOutput output = desk_.transformer().decode(cache, token);
-    append(token, before, output.logits[0], output.rows);
+    append(token, output.logits[0], output.rows);
     desk_.live->advanced(id_);
     ended_ = !settings_.ignore_end && desk_.tokenizer().ends_generation(token);
     ++sampled_;
@@ -88,18 +88,30 @@ void GenerationTask::sample_next() {
     desk_.tokens_per_second = static_cast<double>(sampled_) / std::max(elapsed.count(), 1e-6);
 }
 
-void GenerationTask::append(TokenId token, const at::Tensor& logits_before, const at::Tensor& logits_after, const StateRows& row) {
-    const Distribution after = describe(logits_after, kCandidates);
-    TokenStats stats{logits_before.defined() ? log_probability(logits_before, token) : NAN, after.entropy, after.top};
-    desk_.graph.append(id_, token, std::move(stats), row);
+void GenerationTask::append(TokenId token, const at::Tensor& logits_after, const StateRows& row) {
+    const float log_probability = log_probability_of(token);
+    set_logits(logits_after);
+    desk_.graph.append(id_, token, {log_probability, next_.entropy, next_.top}, row);
     desk_.publisher.tokens_appended(id_);
-    logits_ = logits_after;
 }
 
-const at::Tensor& GenerationTask::logits_before_next() {
+void GenerationTask::need_logits() {
     const int64_t length = desk_.graph.path_length(id_);
-    if (!logits_.defined() && length > 0) logits_ = desk_.live->next_logits(id_, length);
-    return logits_;
+    if (!logits_.defined() && length > 0) set_logits(desk_.live->next_logits(id_, length));
+}
+
+void GenerationTask::set_logits(const at::Tensor& logits) {
+    logits_ = logits;
+    next_ = describe(logits, kCandidates);
+}
+
+// The most likely token's probability is known, and logits differ as log-probabilities do: that spares
+// another pass over the vocabulary.
+float GenerationTask::log_probability_of(TokenId token) const {
+    if (!logits_.defined()) return NAN;
+    const float* logits = logits_.const_data_ptr<float>();
+    const Candidate& likeliest = next_.top.front();
+    return logits[token] - logits[likeliest.id] + std::log(likeliest.probability);
 }
 
 bool GenerationTask::is_full() const { return desk_.graph.path_length(id_) >= desk_.transformer().config().context; }

@@ -27,8 +27,10 @@ class GenerationTask : public Task {
    private:
     void run_given(const Pass& pass);
     void sample_next();
-    void append(TokenId token, const at::Tensor& logits_before, const at::Tensor& logits_after, const StateRows& row);
-    const at::Tensor& logits_before_next();
+    void append(TokenId token, const at::Tensor& logits_after, const StateRows& row);
+    void need_logits();              // of the path so far
+    void set_logits(const at::Tensor& logits);
+    float log_probability_of(TokenId token) const;
     bool is_full() const;
     void finish();
     void take_back();
@@ -41,6 +43,7 @@ class GenerationTask : public Task {
     std::vector<Pass> passes_;
     size_t next_pass_ = 0;
     at::Tensor logits_;               // after the last token; undefined before the first
+    Distribution next_;               // which they make
     int64_t sampled_ = 0;
     bool ended_ = false;
     std::chrono::steady_clock::time_point first_sample_;

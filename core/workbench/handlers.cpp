@@ -195,8 +195,7 @@ class Handler {
         desk_.tasks.stop(TaskKind::preview);
         desk_.waiting_preview.reset();
         desk_.publisher.set_preview(nullptr);
-        desk_.analyses.edit_cleared();
-        desk_.analyses.show(desk_);
+        desk_.analyses.clear_edit(desk_);
     }
 
     void set_trajectory(const command::SetTrajectory& c) {

@@ -106,39 +106,54 @@ void Trajectory::fit(const Desk& desk, const LatentBook& book) {
     basis_ = fit_pca(thinned(features(desk, rows, desk.trajectory.group)), 3);
 }
 
-std::shared_ptr<const TrajectoryView> Trajectory::view(const Desk& desk, const LatentBook& book,
-                                                       const std::optional<EditPoint>& edit) const {
+std::shared_ptr<const TrajectoryView> Trajectory::view(const Desk& desk, const LatentBook& book) const {
     if (!basis_) return nullptr;
     auto view = std::make_shared<TrajectoryView>();
     view->group = fitted_.group;
     view->explained = point(basis_->explained);
+    view->thoughts = desk.trajectory.thoughts;
     for (const PathSpan& span : spans(desk)) {
-        view->thoughts.push_back(span.thought);
-        const int64_t count = std::min(span.count, book.encoded(span.thought)), first = first_shown(desk, span);
-        if (count <= first) continue;
-        const Thought& thought = desk.graph.at(span.thought);
-        const at::Tensor placed = basis_->project(features(desk, book.rows(span.thought, count), fitted_.group)).contiguous();
-        const auto rows = placed.accessor<float, 2>();
-        for (int64_t i = first; i < count; ++i) {
-            TrajectoryPoint p;
-            p.thought = span.thought;
-            p.position = thought.prefix + i;
-            for (int64_t axis = 0; axis < std::min<int64_t>(3, placed.size(1)); ++axis) p.at[static_cast<size_t>(axis)] = rows[i][axis];
-            p.id = thought.tokens[static_cast<size_t>(i)];
-            p.anomaly = thought.stats[static_cast<size_t>(i)].anomaly;
-            p.log_probability = thought.stats[static_cast<size_t>(i)].log_probability;
-            p.text = token_text(desk, p.id);
-            view->points.push_back(std::move(p));
-        }
-    }
-    if (!desk.trajectory.thoughts.empty()) view->thoughts = desk.trajectory.thoughts;
-    if (edit && edit->from.defined()) {
-        view->has_edit = true;
-        view->edit_from = point(basis_->project(features(desk, edit->from, fitted_.group))[0]);
-        view->edit_to = point(basis_->project(features(desk, edit->to, fitted_.group))[0]);
-        view->edit_distance = edit->distance;
+        if (desk.trajectory.thoughts.empty()) view->thoughts.push_back(span.thought);
+        add_points(desk, book, span, *view);
     }
     return view;
+}
+
+void Trajectory::add_points(const Desk& desk, const LatentBook& book, const PathSpan& span, TrajectoryView& view) const {
+    const int64_t count = std::min(span.count, book.encoded(span.thought)), first = first_shown(desk, span);
+    if (count <= first) return;
+    const Thought& thought = desk.graph.at(span.thought);
+    const at::Tensor placed = basis_->project(features(desk, book.rows(span.thought, count), fitted_.group)).contiguous();
+    const float* row = placed.const_data_ptr<float>();
+    const int64_t axes = placed.size(1);
+    for (int64_t i = first; i < count; ++i) {
+        const TokenStats& stats = thought.stats[static_cast<size_t>(i)];
+        TrajectoryPoint p;
+        p.thought = span.thought;
+        p.position = thought.prefix + i;
+        std::copy_n(row + i * axes, std::min<int64_t>(3, axes), p.at.begin());
+        p.id = thought.tokens[static_cast<size_t>(i)];
+        p.anomaly = stats.anomaly;
+        p.log_probability = stats.log_probability;
+        p.text = token_text(desk, p.id);
+        view.points.push_back(std::move(p));
+    }
+}
+
+std::shared_ptr<const TrajectoryView> Trajectory::with_edit(const Desk& desk, TrajectoryView view, const EditPoint& edit) const {
+    if (basis_ && edit.from.defined()) {
+        view.has_edit = true;
+        view.edit_from = point(basis_->project(features(desk, edit.from, fitted_.group))[0]);
+        view.edit_to = point(basis_->project(features(desk, edit.to, fitted_.group))[0]);
+        view.edit_distance = edit.distance;
+    }
+    return std::make_shared<const TrajectoryView>(std::move(view));
+}
+
+std::shared_ptr<const TrajectoryView> without_edit(TrajectoryView view) {
+    view.has_edit = false;
+    view.edit_distance = NAN;
+    return std::make_shared<const TrajectoryView>(std::move(view));
 }
 
 }  // namespace savepoint

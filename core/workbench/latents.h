@@ -41,6 +41,8 @@ struct EditPoint {
     double distance = NAN;
 };
 
+std::shared_ptr<const TrajectoryView> without_edit(TrajectoryView view);
+
 // The picture of latents in three dimensions. The basis stays as it is while tokens come in, and is
 // fitted anew when asked to.
 class Trajectory {
@@ -52,7 +54,9 @@ class Trajectory {
     bool has_basis() const { return basis_.has_value(); }
     void fit(const Desk& desk, const LatentBook& book);
     // Null without a basis. Tokens that are not encoded yet are left out.
-    std::shared_ptr<const TrajectoryView> view(const Desk& desk, const LatentBook& book, const std::optional<EditPoint>& edit) const;
+    std::shared_ptr<const TrajectoryView> view(const Desk& desk, const LatentBook& book) const;
+    // A view of this basis with the edited point in it.
+    std::shared_ptr<const TrajectoryView> with_edit(const Desk& desk, TrajectoryView view, const EditPoint& edit) const;
 
    private:
     struct Fitted {
@@ -61,6 +65,7 @@ class Trajectory {
         bool operator==(const Fitted&) const = default;
     };
     static Fitted wanted(const Desk& desk);
+    void add_points(const Desk& desk, const LatentBook& book, const PathSpan& span, TrajectoryView& view) const;
 
     std::optional<PcaProjection> basis_;
     Fitted fitted_{-2, {}};

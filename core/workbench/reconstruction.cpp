@@ -55,7 +55,7 @@ void add_errors(ReconstructionView& view, const ReconstructionError& error) {
 }
 
 void write_token_errors(Desk& desk, ThoughtId path, const std::vector<float>& fvu) {
-    for (const PathSpan& span : desk.graph.path(path)) {
+    for (const PathSpan& span : desk.graph.path(path, static_cast<int64_t>(fvu.size()))) {
         Thought& thought = desk.graph.edit(span.thought);
         for (int64_t i = 0; i < span.count; ++i) thought.stats[i].hidden_fvu = fvu[span.first + i];
         desk.publisher.tokens_changed(span.thought, 0, span.count);
@@ -64,18 +64,25 @@ void write_token_errors(Desk& desk, ThoughtId path, const std::vector<float>& fv
 
 }  // namespace
 
-std::shared_ptr<const ReconstructionView> measure_reconstruction(Desk& desk, ThoughtId thought) {
+ReconstructionRun::ReconstructionRun(const Desk& desk, ThoughtId thought)
+    : thought_(thought), tokens_(desk.graph.path_length(thought)) {
+    const auto work = [sidecar = desk.fit.sidecar, rows = desk.graph.path_rows(thought, 0, tokens_), error = error_](const Aside::Report&) {
+        *error = reconstruction_error(*sidecar, rows);
+    };
+    aside_ = std::make_unique<Aside>(work, desk.wake);
+}
+
+std::shared_ptr<const ReconstructionView> ReconstructionRun::view(Desk& desk) const {
+    aside_->rethrow();
     const ModelConfig& config = desk.transformer().config();
     auto view = std::make_shared<ReconstructionView>();
-    view->thought = thought;
-    view->tokens = desk.graph.path_length(thought);
+    view->thought = thought_;
+    view->tokens = tokens_;
     view->layers = config.layers;
     view->kv_heads = config.kv_heads;
-    const ReconstructionError error =
-        reconstruction_error(desk.need_sidecar(), desk.graph.path_rows(thought, 0, view->tokens));
-    add_errors(*view, error);
+    add_errors(*view, *error_);
     add_account(desk, *view);
-    write_token_errors(desk, thought, floats(error.token_fvu));
+    write_token_errors(desk, thought_, floats(error_->token_fvu));
     return view;
 }
 

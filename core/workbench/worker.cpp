@@ -87,8 +87,8 @@ void Worker::run() {
         carry_out(take_commands());
         release_held();
         redo();
-        const bool worked = run_one_step();
         begin_background();
+        const bool worked = run_one_step();
         publish(!worked);
         note_idleness();
         if (!worked) sleep();

@@ -52,83 +52,83 @@ TEST_CASE("without a model everything that needs one says so") {
 TEST_CASE("a file that is no model fails, and the loaded one stays in use") {
     const TemporaryFolder folder("errors");
     std::ofstream(folder.file("text.gguf")) << "this is no model at all";
-    const auto bench = Bench::ready(options_without_sidecar());
-    bench->after(raw("Hello", greedy(2)));
-    refused(*bench, command::LoadModel{folder.file("text.gguf")}, "text.gguf");
-    CHECK(bench->now()->model->phase == Phase::ready);
-    CHECK(bench->after(command::Continue{1, greedy(1)})->errors.empty());
+    Bench& bench = Bench::shared(false);
+    bench.after(raw("Hello", greedy(2)));
+    refused(bench, command::LoadModel{folder.file("text.gguf")}, "text.gguf");
+    CHECK(bench.now()->model->phase == Phase::ready);
+    CHECK(bench.after(command::Continue{1, greedy(1)})->errors.empty());
 }
 
 TEST_CASE("commands that cannot be carried out") {
-    const auto bench = Bench::ready(options_without_sidecar());
-    bench->after(raw("The sky is", greedy(4)));
+    Bench& bench = Bench::shared(false);
+    bench.after(raw("The sky is", greedy(4)));
 
     SUBCASE("prompts") {
-        refused(*bench, raw("", greedy(1)), "prompt is empty");
-        refused(*bench, chat("  \n ", greedy(1)), "prompt is empty");
-        refused(*bench, raw("caf\xe9 au lait", greedy(1)), "not valid UTF-8: byte 3");
-        refused(*bench, chat("\xc3", greedy(1)), "not valid UTF-8");
+        refused(bench, raw("", greedy(1)), "prompt is empty");
+        refused(bench, chat("  \n ", greedy(1)), "prompt is empty");
+        refused(bench, raw("caf\xe9 au lait", greedy(1)), "not valid UTF-8: byte 3");
+        refused(bench, chat("\xc3", greedy(1)), "not valid UTF-8");
         std::string text;
         for (int i = 0; i < 9000; ++i) text += " word";
-        refused(*bench, raw(text, greedy(1)), "context holds 8192");
+        refused(bench, raw(text, greedy(1)), "context holds 8192");
     }
     SUBCASE("settings") {
         GenerateSettings settings = seeded(4, 1);
         settings.sampler.temperature = -1;
-        refused(*bench, raw("Hello", settings), "temperature");
+        refused(bench, raw("Hello", settings), "temperature");
         settings = greedy(-5);
-        refused(*bench, raw("Hello", settings), "max_tokens");
+        refused(bench, raw("Hello", settings), "max_tokens");
     }
     SUBCASE("places that are not there") {
-        refused(*bench, command::Continue{77, greedy(1)}, "77");
-        refused(*bench, command::SetCurrent{77}, "77");
-        refused(*bench, command::Select{{1, 500}}, "500");
-        refused(*bench, command::Select{{1, -1}}, "-1");
-        refused(*bench, command::BranchHere{{1, 500}, greedy(1)}, "500");
-        refused(*bench, command::ReplaceToken{{1, 1}, 1 << 30, greedy(1)}, "vocabulary");
-        refused(*bench, command::Rename{77, "x"}, "77");
-        refused(*bench, command::RemoveThought{77}, "77");
-        bench->after(command::Continue{1, greedy(1)});
-        refused(*bench, command::RemoveThought{1}, "1");
-        refused(*bench, command::SetTrajectory{{77}, -1}, "77");
-        refused(*bench, command::MeasureResume{1, 0}, "sidecar");
+        refused(bench, command::Continue{77, greedy(1)}, "77");
+        refused(bench, command::SetCurrent{77}, "77");
+        refused(bench, command::Select{{1, 500}}, "500");
+        refused(bench, command::Select{{1, -1}}, "-1");
+        refused(bench, command::BranchHere{{1, 500}, greedy(1)}, "500");
+        refused(bench, command::ReplaceToken{{1, 1}, 1 << 30, greedy(1)}, "vocabulary");
+        refused(bench, command::Rename{77, "x"}, "77");
+        refused(bench, command::RemoveThought{77}, "77");
+        bench.after(command::Continue{1, greedy(1)});
+        refused(bench, command::RemoveThought{1}, "1");
+        refused(bench, command::SetTrajectory{{77}, -1}, "77");
+        refused(bench, command::MeasureResume{1, 0}, "sidecar");
     }
     SUBCASE("edits without a sidecar") {
-        refused(*bench, command::PreviewEdit{{1, 2}, {set_component(2, 0, 0, 1)}}, "sidecar");
-        refused(*bench, command::ResumeEdit{{1, 2}, {set_component(2, 0, 0, 1)}, greedy(1)}, "sidecar");
-        refused(*bench, command::LoadSidecar{"/nowhere"}, "/nowhere");
+        refused(bench, command::PreviewEdit{{1, 2}, {set_component(2, 0, 0, 1)}}, "sidecar");
+        refused(bench, command::ResumeEdit{{1, 2}, {set_component(2, 0, 0, 1)}, greedy(1)}, "sidecar");
+        refused(bench, command::LoadSidecar{"/nowhere"}, "/nowhere");
     }
     SUBCASE("files") {
-        refused(*bench, command::OpenSession{"/nowhere.savepoint"}, "/nowhere.savepoint");
-        refused(*bench, command::SaveSession{"", ""}, "folder");
-        refused(*bench, command::SaveSession{"/proc/nowhere.savepoint", ""}, "/proc/nowhere.savepoint");
-        refused(*bench, command::Export{"nothing.csv", "/tmp/x"}, "nothing.csv");
-        refused(*bench, command::Export{"transcript.csv", "/nowhere/x.csv"}, "/nowhere/x.csv");
-        refused(*bench, command::Export{"preview.csv", "/tmp/x"}, "preview");
-        refused(*bench, command::Export{"anomaly.csv", "/tmp/x"}, "sidecar");
+        refused(bench, command::OpenSession{"/nowhere.savepoint"}, "/nowhere.savepoint");
+        refused(bench, command::SaveSession{"", ""}, "folder");
+        refused(bench, command::SaveSession{"/proc/nowhere.savepoint", ""}, "/proc/nowhere.savepoint");
+        refused(bench, command::Export{"nothing.csv", "/tmp/x"}, "nothing.csv");
+        refused(bench, command::Export{"transcript.csv", "/nowhere/x.csv"}, "/nowhere/x.csv");
+        refused(bench, command::Export{"preview.csv", "/tmp/x"}, "preview");
+        refused(bench, command::Export{"anomaly.csv", "/tmp/x"}, "sidecar");
     }
     SUBCASE("a damaged session, and nothing of the present one is lost") {
         const TemporaryFolder folder("damaged");
         const std::string session = folder.file("a.savepoint");
-        REQUIRE(bench->after(command::SaveSession{session, ""})->errors.empty());
+        REQUIRE(bench.after(command::SaveSession{session, ""})->errors.empty());
         overwrite_middle(any_blob(session));
-        refused(*bench, command::OpenSession{session}, "a.savepoint");
+        refused(bench, command::OpenSession{session}, "a.savepoint");
         std::ofstream(session + "/manifest.json") << "{ this is not json";
-        refused(*bench, command::OpenSession{session}, "manifest.json");
-        CHECK(bench->after(command::Continue{1, greedy(2)})->errors.empty());
+        refused(bench, command::OpenSession{session}, "manifest.json");
+        CHECK(bench.after(command::Continue{1, greedy(2)})->errors.empty());
     }
 }
 
 TEST_CASE("edits out of range are refused by name") {
-    const auto bench = Bench::ready();
-    bench->after(raw("The sky is", greedy(4)), true);
+    Bench& bench = Bench::shared();
+    bench.after(raw("The sky is", greedy(4)), true);
     const TokenRef at{1, 4};
-    refused(*bench, command::PreviewEdit{at, {set_component(4, 999, 0, 1)}}, "group");
-    refused(*bench, command::PreviewEdit{at, {set_component(4, 0, 9999, 1)}}, "component");
-    refused(*bench, command::PreviewEdit{at, {set_component(5, 0, 0, 1)}}, "beyond the selected token");
-    refused(*bench, command::PreviewEdit{at, {set_component(4, 0, 0, NAN)}}, "finite");
-    refused(*bench, command::PreviewEdit{{1, 400}, {set_component(400, 0, 0, 1)}}, "400");
-    refused(*bench, command::ResumeEdit{at, {}, greedy(1)}, "no edits");
-    refused(*bench, command::MeasureResume{1, 4000}, "prefix");
-    CHECK(bench->now()->graph->thoughts.size() == 1);
+    refused(bench, command::PreviewEdit{at, {set_component(4, 999, 0, 1)}}, "group");
+    refused(bench, command::PreviewEdit{at, {set_component(4, 0, 9999, 1)}}, "component");
+    refused(bench, command::PreviewEdit{at, {set_component(5, 0, 0, 1)}}, "beyond the selected token");
+    refused(bench, command::PreviewEdit{at, {set_component(4, 0, 0, NAN)}}, "finite");
+    refused(bench, command::PreviewEdit{{1, 400}, {set_component(400, 0, 0, 1)}}, "400");
+    refused(bench, command::ResumeEdit{at, {}, greedy(1)}, "no edits");
+    refused(bench, command::MeasureResume{1, 4000}, "prefix");
+    CHECK(bench.now()->graph->thoughts.size() == 1);
 }

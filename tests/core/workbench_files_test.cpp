@@ -69,8 +69,8 @@ TEST_CASE("a cancelled fit leaves no file, and the workbench goes on without a s
 
 TEST_CASE("a damaged stored sidecar is reported and fitted again") {
     const TemporaryFolder folder("refit");
-    const auto fitted = Bench::ready();  // makes sure that one is kept
-    const std::string name = std::filesystem::path(fitted->now()->sidecar->path).filename().string();
+    Bench& fitted = Bench::shared();  // makes sure that one is kept
+    const std::string name = std::filesystem::path(fitted.now()->sidecar->path).filename().string();
     std::filesystem::create_directories(folder.path() / name);
     for (const char* file : {"sidecar.safetensors", "reference.safetensors"}) std::ofstream(folder.path() / name / file) << "damaged";
 
@@ -83,21 +83,21 @@ TEST_CASE("a damaged stored sidecar is reported and fitted again") {
     CHECK(std::any_of(log.begin(), log.end(), [](const LogLine& line) {
         return line.level == LogLine::Level::warning && line.text.find("sidecar.safetensors") != std::string::npos;
     }));
-    const auto loaded = bench.after(command::LoadSidecar{fitted->now()->sidecar->path}, true);
+    const auto loaded = bench.after(command::LoadSidecar{fitted.now()->sidecar->path}, true);
     CHECK(loaded->sidecar->phase == Phase::ready);
-    CHECK(loaded->sidecar->hash == fitted->now()->sidecar->hash);
+    CHECK(loaded->sidecar->hash == fitted.now()->sidecar->hash);
 }
 
 TEST_CASE("every export can be read back") {
     const TemporaryFolder folder("exports");
-    const auto bench = Bench::ready();
-    auto shown = bench->after(chat("Say \"hi\", please,\nthen stop.", greedy(6)), true);
+    Bench& bench = Bench::shared();
+    auto shown = bench.after(chat("Say \"hi\", please,\nthen stop.", greedy(6)), true);
     const TokenRef token{shown->current, static_cast<int64_t>(shown->path->tokens.size()) - 2};
-    bench->after(command::Select{token});
-    bench->after(command::PreviewEdit{token, {set_component(token.position, 2, 0, 3)}});
+    bench.after(command::Select{token});
+    bench.after(command::PreviewEdit{token, {set_component(token.position, 2, 0, 3)}});
     for (const char* what : {"transcript.csv", "anomaly.csv", "trajectory.csv", "reconstruction.csv", "preview.csv",
                              "graph.json", "latents.safetensors"}) {
-        shown = bench->after(command::Export{what, folder.file(what)});
+        shown = bench.after(command::Export{what, folder.file(what)});
         REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
     }
     const size_t tokens = shown->path->tokens.size();
@@ -122,22 +122,22 @@ TEST_CASE("every export can be read back") {
 TEST_CASE("sessions: saving while generating, new ones, and what was not saved") {
     const TemporaryFolder folder("sessions");
     const std::string session = folder.file("running.savepoint");
-    const auto bench = Bench::ready(options_without_sidecar());
-    bench->send(raw("Counting: one, two,", greedy(150)));
-    REQUIRE(bench->wait_for([](const Snapshot& s) { return s.path && s.path->tokens.size() > 12; }));
-    bench->send(command::SaveSession{session, "view"});
-    REQUIRE(bench->wait_for([&](const Snapshot& s) { return s.session.folder == session; }));
-    CHECK(bench->now()->status.generating);
-    bench->finish_commands();
-    const auto whole = ids_of(*bench->now());
-    CHECK(bench->now()->session.modified);
+    Bench& bench = Bench::shared(false);
+    bench.send(raw("Counting: one, two,", greedy(150)));
+    REQUIRE(bench.wait_for([](const Snapshot& s) { return s.path && s.path->tokens.size() > 12; }));
+    bench.send(command::SaveSession{session, "view"});
+    REQUIRE(bench.wait_for([&](const Snapshot& s) { return s.session.folder == session; }));
+    CHECK(bench.now()->status.generating);
+    bench.finish_commands();
+    const auto whole = ids_of(*bench.now());
+    CHECK(bench.now()->session.modified);
 
-    const int64_t opened = bench->now()->session.opened;
-    auto shown = bench->after(command::NewSession{});
+    const int64_t opened = bench.now()->session.opened;
+    auto shown = bench.after(command::NewSession{});
     CHECK(shown->graph->thoughts.empty());
     CHECK(shown->session.folder.empty());
     CHECK(shown->session.opened == opened + 1);
-    shown = bench->after(command::OpenSession{session});
+    shown = bench.after(command::OpenSession{session});
     REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
     const auto saved = ids_of(*shown);
     CHECK(saved.size() > 12);
@@ -145,5 +145,5 @@ TEST_CASE("sessions: saving while generating, new ones, and what was not saved")
     CHECK_FALSE(shown->session.modified);
     CHECK(shown->session.view == "view");
     const auto left = static_cast<int64_t>(whole.size() - saved.size());
-    CHECK(ids_of(*bench->after(command::Continue{shown->current, greedy(left)})) == whole);
+    CHECK(ids_of(*bench.after(command::Continue{shown->current, greedy(left)})) == whole);
 }

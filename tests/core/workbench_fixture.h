@@ -30,7 +30,7 @@ inline std::string model_path() {
 inline FitSettings small_fit() {
     FitSettings fit;
     fit.pca.group_size = 3;
-    fit.pca.hidden_components = 96;
+    fit.pca.hidden_components = 192;
     fit.pca.key_components = 96;
     fit.pca.value_components = 96;
     fit.sequence_length = 128;
@@ -62,7 +62,7 @@ class TemporaryFolder {
 inline std::string kept_data_folder() {
     const char* data = std::getenv("SAVEPOINT_DATA");
     const std::filesystem::path base = data ? data : std::filesystem::temp_directory_path().string();
-    return (base / "workbench-tests").string();
+    return (base / "workbench-tests-2").string();
 }
 
 inline WorkbenchOptions small_options() {
@@ -97,6 +97,17 @@ class Bench {
     void send(Command command) { workbench.submit(std::move(command)); }
     void settle() { REQUIRE(workbench.wait_idle(240s, true)); }
     void finish_commands() { REQUIRE(workbench.wait_idle(240s, false)); }
+
+    // The same workbench for every test of a program, with nothing in it.
+    static Bench& shared(bool sidecar = true) {
+        static std::unique_ptr<Bench> with, without;
+        std::unique_ptr<Bench>& bench = sidecar ? with : without;
+        if (!bench) bench = ready(sidecar ? small_options() : options_without_sidecar());
+        bench->after(command::NewSession{}, true);
+        bench->after(command::SetFeatureMap{FeatureMap::elu1});
+        for (const ErrorView& error : bench->now()->errors) bench->after(command::DismissError{error.id});
+        return *bench;
+    }
 
     // Sends, waits until it is done, and returns the snapshot after it.
     std::shared_ptr<const Snapshot> after(Command command, bool background = false) {

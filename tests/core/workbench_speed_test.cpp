@@ -22,17 +22,17 @@ double quantile(std::vector<double> values, double q) {
 }  // namespace
 
 TEST_CASE("a preview is ready before a slider feels slow") {
-    const auto bench = Bench::ready();
-    auto shown = bench->after(chat("Explain in a few words why the sky is blue.", greedy(100)), true);
+    Bench& bench = Bench::shared();
+    auto shown = bench.after(chat("Explain in a few words why the sky is blue.", greedy(100)), true);
     const int64_t at = static_cast<int64_t>(shown->path->tokens.size()) - 10;
     const TokenRef token{shown->current, at};
-    bench->after(command::Select{token});
+    bench.after(command::Select{token});
     const auto groups = static_cast<int64_t>(shown->sidecar->groups.size());
     for (const int64_t group : {int64_t{0}, groups / 2, groups - 1}) {
         std::vector<double> all, inside;
         for (int i = 0; i < 25; ++i) {
             const auto start = std::chrono::steady_clock::now();
-            shown = bench->after(command::PreviewEdit{token, {set_component(at, group, 0, -3 + 0.25 * i)}});
+            shown = bench.after(command::PreviewEdit{token, {set_component(at, group, 0, -3 + 0.25 * i)}});
             all.push_back(milliseconds_since(start));
             inside.push_back(shown->preview->milliseconds);
         }
@@ -43,24 +43,24 @@ TEST_CASE("a preview is ready before a slider feels slow") {
 }
 
 TEST_CASE("branching and rewinding on a long path") {
-    const auto bench = Bench::ready();
+    Bench& bench = Bench::shared();
     std::string text;
     for (int i = 0; i < 160; ++i) text += "The quick brown fox jumps over the lazy dog. ";
     auto start = std::chrono::steady_clock::now();
-    auto shown = bench->after(raw(text, greedy(16)));
+    auto shown = bench.after(raw(text, greedy(16)));
     const auto tokens = static_cast<int64_t>(shown->path->tokens.size());
     MESSAGE("prompt of ", tokens - 16, " tokens and 16 more: ", milliseconds_since(start), " ms; ", shown->status.tokens_per_second, " tokens/s");
     start = std::chrono::steady_clock::now();
-    bench->settle();
+    bench.settle();
     MESSAGE("analyses of the path afterwards: ", milliseconds_since(start), " ms");
     const ThoughtId thought = shown->current;
     std::vector<double> branches, selections;
     for (int i = 0; i < 5; ++i) {
         start = std::chrono::steady_clock::now();
-        bench->after(command::BranchHere{{thought, tokens / 2 + 50 * i}, greedy(1)});
+        bench.after(command::BranchHere{{thought, tokens / 2 + 50 * i}, greedy(1)});
         branches.push_back(milliseconds_since(start));
         start = std::chrono::steady_clock::now();
-        bench->after(command::RewindHere{{thought, tokens / 3 + i}});
+        bench.after(command::RewindHere{{thought, tokens / 3 + i}});
         selections.push_back(milliseconds_since(start));
     }
     MESSAGE("branch on ", tokens, " tokens, to its first new token: median ", quantile(branches, 0.5), " ms; rewind: median ",
