@@ -23,6 +23,12 @@ bool ends_with_one(const std::string& name, const std::vector<std::string>& endi
   return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) { return name.ends_with(ending); });
 }
 
+// The second double click in a row is a fourth click to Dear ImGui, which reports it on release only.
+bool double_clicked() {
+  const int last = ImGui::GetIO().MouseClickedLastCount[ImGuiMouseButton_Left];
+  return ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left) || (ImGui::IsMouseReleased(ImGuiMouseButton_Left) && last >= 4 && last % 2 == 0);
+}
+
 std::string home() {
   const char* folder = std::getenv("HOME");
   return folder && *folder ? folder : "/";
@@ -124,7 +130,7 @@ void FileDialog::draw_entries(float height) {
   ImGui::BeginChild("entries", {0, height}, ImGuiChildFlags_AlwaysUseWindowPadding);
   ImGui::PopStyleColor();
   if (reading_) ImGui::TextDisabled("Reading the folder...");
-  else if (listing_.entries.empty()) ImGui::TextDisabled("Nothing to choose in this folder.");
+  else if (listing_.entries.empty()) ImGui::TextDisabled("No folders or matching files here.");
   std::string enter, take;
   for (const Entry& entry : listing_.entries) {
     const float right = ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x;
@@ -140,7 +146,7 @@ void FileDialog::draw_entries(float height) {
     }
     if (!clicked) continue;
     if (whole) name_ = entry.name;
-    if (!ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left)) continue;
+    if (!double_clicked()) continue;
     (whole ? take : enter) = entry.name;
   }
   ImGui::EndChild();

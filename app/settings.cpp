@@ -101,13 +101,19 @@ void save_settings(const Settings& settings) {
                     {"recent", settings.recent}, {"closed", settings.closed}, {"tour_seen", settings.tour_seen}};
   std::error_code error;
   fs::create_directories(settings.folder, error);
-  const fs::path target = fs::path(settings.folder) / "settings.json", part = target.string() + ".part";
+  write_whole_file((fs::path(settings.folder) / "settings.json").string(), all.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+bool write_whole_file(const std::string& path, const std::string& text) {
+  const std::string part = path + ".part";
   {
-    std::ofstream file(part);
-    file << all.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-    if (!file.flush()) return;
+    std::ofstream file(part, std::ios::binary);
+    file << text;
+    if (!file.flush()) return false;
   }
-  fs::rename(part, target, error);
+  std::error_code error;
+  fs::rename(part, path, error);
+  return !error;
 }
 
 std::string view_json(views::TokenColour colour, const std::string& layout) {

@@ -27,6 +27,9 @@ std::string config_folder();           // $SAVEPOINT_CONFIG, else $XDG_CONFIG_HO
 Settings load_settings(const std::string& folder);
 void save_settings(const Settings& settings);  // errors are not worth a dialog: it is tried again at the next exit
 
+// All or nothing: through a temporary file beside it. false: it could not be written.
+bool write_whole_file(const std::string& path, const std::string& text);
+
 // A session's part of the window: the token colour and the arrangement of panels, as the JSON that is saved with it.
 std::string view_json(views::TokenColour colour, const std::string& layout);
 bool read_view_json(const std::string& json, views::TokenColour& colour, std::string& layout);

@@ -65,6 +65,9 @@ void Shell::draw(const Snapshot& snapshot) {
   draw_dialogs(frame);
   settings_.colour = ui_.colour;
   settings_.generate = ui_.generate;
+  settings_.closed.clear();
+  for (const auto& panel : panels_)
+    if (!panel->open) settings_.closed.push_back(panel->title());
   // What a panel noticed in this frame shows in the next: one more is needed when the hovered token changes.
   if (!(ui_.hovered == ui_.hovering)) ui_.redraw_after(0);
   first_frame_ = false;

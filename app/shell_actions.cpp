@@ -78,6 +78,7 @@ void Shell::guard(const char* what, std::function<void()> then) {
 
 void Shell::take_shortcuts(Frame& frame) {
   const auto pressed = [](ImGuiKeyChord chord) { return ImGui::Shortcut(chord, ImGuiInputFlags_RouteGlobal); };
+  if (ImGui::IsPopupOpen(nullptr, ImGuiPopupFlags_AnyPopupId | ImGuiPopupFlags_AnyPopupLevel)) return;
   const bool any = !frame.snapshot.graph->thoughts.empty();
   if (pressed(ImGuiMod_Ctrl | ImGuiKey_P) || pressed(ImGuiMod_Ctrl | ImGuiMod_Shift | ImGuiKey_P)) palette_.open(all_actions(frame));
   if (pressed(ImGuiMod_Ctrl | ImGuiKey_S) && any) save();

@@ -51,7 +51,7 @@ void set_surfaces(ImVec4* c) {
   c[ImGuiCol_TextDisabled] = rgb(palette::text_dim);
   c[ImGuiCol_WindowBg] = rgb(palette::panel);
   c[ImGuiCol_ChildBg] = rgb(palette::panel, 0);
-  c[ImGuiCol_PopupBg] = rgb(IM_COL32(27, 32, 40, 255), 0.985f);
+  c[ImGuiCol_PopupBg] = rgb(IM_COL32(23, 27, 34, 255), 0.985f);
   c[ImGuiCol_Border] = rgb(palette::border);
   c[ImGuiCol_BorderShadow] = {0, 0, 0, 0};
   c[ImGuiCol_TitleBg] = c[ImGuiCol_TitleBgActive] = c[ImGuiCol_TitleBgCollapsed] = rgb(palette::background);
@@ -70,9 +70,9 @@ void set_surfaces(ImVec4* c) {
 }
 
 void set_controls(ImVec4* c) {
-  c[ImGuiCol_FrameBg] = rgb(palette::raised);
-  c[ImGuiCol_FrameBgHovered] = rgb(IM_COL32(42, 49, 60, 255));
-  c[ImGuiCol_FrameBgActive] = rgb(IM_COL32(50, 59, 72, 255));
+  c[ImGuiCol_FrameBg] = rgb(IM_COL32(36, 43, 53, 255));
+  c[ImGuiCol_FrameBgHovered] = rgb(IM_COL32(45, 53, 65, 255));
+  c[ImGuiCol_FrameBgActive] = rgb(IM_COL32(52, 61, 75, 255));
   c[ImGuiCol_Button] = rgb(IM_COL32(40, 47, 58, 255));
   c[ImGuiCol_ButtonHovered] = rgb(IM_COL32(56, 66, 81, 255));
   c[ImGuiCol_ButtonActive] = rgb(palette::accent_dim);

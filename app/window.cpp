@@ -47,7 +47,11 @@ Window::Window(Settings& settings, Door door, WindowOptions options) : settings_
 
 Window::~Window() {
   shell_.reset();
-  if (options_.keep_layout && !layout_file_.empty()) ImGui::SaveIniSettingsToDisk(layout_file_.c_str());
+  if (!layout_file_.empty()) {
+    size_t size = 0;
+    const char* layout = ImGui::SaveIniSettingsToMemory(&size);
+    write_whole_file(layout_file_, std::string(layout, size));
+  }
   ImGui_ImplOpenGL3_Shutdown();
   ImGui_ImplGlfw_Shutdown();
   ImPlot::DestroyContext();
@@ -104,7 +108,7 @@ void Window::start_imgui() {
   load_layout();
 }
 
-// Dear ImGui writes its file in place; done here, a crash cannot leave half of one that is read at the next start.
+// Dear ImGui would write its file in place and while the user works; here it is written whole, at the end.
 void Window::load_layout() {
   if (!options_.keep_layout || settings_.folder.empty()) return;
   std::error_code error;

@@ -60,7 +60,9 @@ GraphLayout lay_out(const GraphView& graph) {
     node.parent = index_of(layout, graph.thoughts[i].parent);
     node.other_parent = index_of(layout, graph.thoughts[i].other_parent);
     if (node.parent >= static_cast<int64_t>(i)) node.parent = -1;  // never in a sound graph; keeps the passes below finite
-    node.column = node.parent < 0 ? 0 : layout.nodes[node.parent].column + 1;
+    if (node.other_parent >= static_cast<int64_t>(i)) node.other_parent = -1;
+    for (const int64_t parent : {node.parent, node.other_parent})
+      if (parent >= 0) node.column = std::max(node.column, layout.nodes[parent].column + 1);
     layout.columns = std::max(layout.columns, node.column + 1);
   }
   Rows(layout).place();

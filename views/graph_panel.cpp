@@ -48,16 +48,20 @@ void clipped_text(ImDrawList* list, float size, ImVec2 at, float width, ImU32 co
   ImGui::PopFont();
 }
 
+bool same_thoughts(const GraphView& a, const GraphView& b) {
+  return std::equal(a.thoughts.begin(), a.thoughts.end(), b.thoughts.begin(), b.thoughts.end(), [](const ThoughtView& x, const ThoughtView& y) { return x.id == y.id; });
+}
+
 TokenRef end_of(const ThoughtView& thought) { return {thought.id, thought.path_tokens - 1}; }
 
 }  // namespace
 
 // Sizes follow the font, so that a larger font gives larger cards.
-ImVec2 GraphPanel::card_size() const { return {12.5f * ImGui::GetFontSize(), 3.5f * ImGui::GetFontSize()}; }
+ImVec2 GraphPanel::card_size() const { return {11.6f * ImGui::GetFontSize(), 3.5f * ImGui::GetFontSize()}; }
 
 ImVec2 GraphPanel::low_corner(const GraphLayout::Node& node) const {
   const ImVec2 card = card_size();
-  return {node.column * 1.3f * card.x, node.row * 1.34f * card.y};
+  return {node.column * 1.24f * card.x, node.row * 1.34f * card.y};
 }
 
 GraphPanel::Detail GraphPanel::detail() const {
@@ -81,9 +85,9 @@ void GraphPanel::follow(const Frame& frame) {
   const Snapshot& s = frame.snapshot;
   const bool changed = graph_ != s.graph || current_ != s.current;
   if (!changed && !frame.ui.request_fit_graph && shown_) return;
-  const bool grown = !graph_ || graph_->thoughts.size() != s.graph->thoughts.size();
+  const bool grown = !graph_ || (graph_ != s.graph && !same_thoughts(*graph_, *s.graph));
   const bool moved = current_ != s.current;
-  if (graph_ != s.graph && grown) layout_ = lay_out(*s.graph);
+  if (grown) layout_ = lay_out(*s.graph);
   graph_ = s.graph, current_ = s.current;
   on_path_.assign(layout_.nodes.size(), 0);
   const auto found = layout_.index.find(s.current);
@@ -97,7 +101,7 @@ void GraphPanel::follow(const Frame& frame) {
 void GraphPanel::fit(bool whole, bool at_once) {
   const ImVec2 card = card_size();
   const float legend = 3 * ImGui::GetFontSize();  // kept free below
-  const ImVec2 extent = {((layout_.columns - 1) * 1.3f + 1) * card.x, ((std::max(1.0f, layout_.rows) - 1) * 1.34f + 1) * card.y};
+  const ImVec2 extent = {((layout_.columns - 1) * 1.24f + 1) * card.x, ((std::max(1.0f, layout_.rows) - 1) * 1.34f + 1) * card.y};
   const float margin = 2.4f * ImGui::GetFontSize();
   const float zoom = std::min({1.0f, canvas_.x / (extent.x + margin), (canvas_.y - legend) / (extent.y + margin)});
   const float least = whole ? GraphCamera::kLeast : 0.64f;
@@ -116,7 +120,7 @@ void GraphPanel::draw_toolbar(Frame& frame) {
   if (ImGui::Button("Fit")) frame.ui.request_fit_graph = true;
   tooltip("Shows the whole graph. (F)");
   char about[64];
-  std::snprintf(about, sizeof about, "%zu thoughts \xC2\xB7 %s", frame.snapshot.graph->thoughts.size(), format_bytes(static_cast<double>(frame.snapshot.graph->bytes)).c_str());
+  std::snprintf(about, sizeof about, frame.snapshot.graph->thoughts.size() == 1 ? "%zu thought \xC2\xB7 %s" : "%zu thoughts \xC2\xB7 %s", frame.snapshot.graph->thoughts.size(), format_bytes(static_cast<double>(frame.snapshot.graph->bytes)).c_str());
   const float about_width = ImGui::CalcTextSize(about).x;
   ImGui::SameLine();
   const float room = ImGui::GetContentRegionAvail().x;

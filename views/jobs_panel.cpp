@@ -80,7 +80,7 @@ void JobsPanel::draw_jobs(Frame& frame) {
 }
 
 void JobsPanel::draw_job(Frame& frame, const JobView& job) {
-  ImGui::PushID(static_cast<int>(job.id));
+  ImGui::PushID(("job " + std::to_string(job.id)).c_str());
   ImGui::TableNextRow();
   ImGui::TableNextColumn();
   ImGui::AlignTextToFramePadding();

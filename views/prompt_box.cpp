@@ -1,6 +1,7 @@
 #include "views/prompt_box.h"
 
 #include <imgui.h>
+#include <imgui_internal.h>
 #include <imgui_stdlib.h>
 
 #include <algorithm>
@@ -18,6 +19,15 @@ constexpr float kInputLines = 3.0f, kSystemLines = 2.0f;
 void hint_over_last_item(const char* hint) {
   const ImVec2 at = ImGui::GetItemRectMin(), pad = ImGui::GetStyle().FramePadding;
   ImGui::GetWindowDrawList()->AddText({at.x + pad.x, at.y + pad.y}, with_alpha(palette::text_dim, 0.9f), hint);
+}
+
+// Any Enter but Shift+Enter sends instead of breaking the line, also where Dear ImGui would break it. What is pasted
+// keeps its line breaks.
+int take_line_break(ImGuiInputTextCallbackData* data) {
+  if (data->EventChar != '\n' || ImGui::GetIO().KeyShift) return 0;
+  if (!ImGui::IsKeyPressed(ImGuiKey_Enter) && !ImGui::IsKeyPressed(ImGuiKey_KeypadEnter)) return 0;
+  *static_cast<bool*>(data->UserData) = true;
+  return 1;
 }
 
 void setting(const char* label, const char* help) {
@@ -111,17 +121,18 @@ void PromptBox::draw_input(Frame& frame) {
     ImGui::SetKeyboardFocusHere();
     frame.ui.focus_prompt = refocus_ = false;
   }
-  const ImGuiInputTextFlags flags = ImGuiInputTextFlags_EnterReturnsTrue | ImGuiInputTextFlags_CtrlEnterForNewLine | ImGuiInputTextFlags_WordWrap;
+  const ImGuiInputTextFlags flags = ImGuiInputTextFlags_EnterReturnsTrue | ImGuiInputTextFlags_CtrlEnterForNewLine | ImGuiInputTextFlags_WordWrap | ImGuiInputTextFlags_CallbackCharFilter;
   const float height = kInputLines * ImGui::GetTextLineHeight() + 2 * ImGui::GetStyle().FramePadding.y;
-  // Ctrl+Enter would break the line here; people expect it to send as well.
-  const bool control_enter = ImGui::GetIO().KeyCtrl && ImGui::IsKeyPressed(ImGuiKey_Enter, false);
-  bool entered = ImGui::InputTextMultiline("##prompt", &prompt_, {-FLT_MIN, height}, flags);
-  if (control_enter && ImGui::IsItemFocused()) {
-    entered = true;
-    if (!prompt_.empty() && prompt_.back() == '\n') prompt_.pop_back();
-  }
+  bool line_break = false;
+  const bool entered = ImGui::InputTextMultiline("##prompt", &prompt_, {-FLT_MIN, height}, flags, take_line_break, &line_break);
+  // What is typed in a script that no loaded font has: asks for one that does.
+  if (ImGui::IsItemEdited()) drawable(prompt_);
   if (prompt_.empty()) hint_over_last_item(chat_ ? "Ask the model something. Enter sends, Shift+Enter breaks the line" : "Text for the model to go on from");
-  if (entered) send(frame, chat_ ? frame.snapshot.current : 0);
+  if (!entered && !line_break) return;
+  const ImGuiID input = ImGui::GetItemID();
+  send(frame, chat_ ? frame.snapshot.current : 0);
+  // An input that is still active keeps its own copy of the text.
+  if (ImGuiInputTextState* state = ImGui::GetInputTextState(input)) state->ReloadUserBufAndSelectAll();
 }
 
 void PromptBox::draw_buttons(Frame& frame) {
@@ -133,10 +144,12 @@ void PromptBox::draw_buttons(Frame& frame) {
   ImGui::PopStyleColor();
   tooltip(ready ? "Starts a new thought from this prompt alone." : "The model is still being loaded.");
   ImGui::SameLine();
-  ImGui::BeginDisabled(s.current == 0);
+  ImGui::BeginDisabled(s.current == 0 || !chat_);
   if (ImGui::Button("Reply")) send(frame, s.current);
+  ImGui::EndDisabled();
   tooltip("The prompt becomes the next turn after the end of the current thought. Enter does this too.");
   ImGui::SameLine();
+  ImGui::BeginDisabled(s.current == 0);
   if (ImGui::Button("Continue")) frame.submit(command::Continue{s.current, frame.ui.generate});
   tooltip("Goes on from the end of the current thought, as a new thought.");
   ImGui::EndDisabled();

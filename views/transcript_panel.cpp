@@ -127,7 +127,7 @@ ImU32 TranscriptPanel::colour_of(const TokenView& token, TokenColour colour) con
   switch (colour) {
     case TokenColour::none: return 0;
     case TokenColour::log_probability: return std::isnan(token.log_probability) ? 0 : log_probability_colour(token.log_probability);
-    case TokenColour::anomaly: return std::isnan(token.anomaly) ? 0 : anomaly_colour(token.anomaly);
+    case TokenColour::anomaly: return token.anomaly > 50 ? anomaly_colour(token.anomaly) : 0;  // the usual half stays plain
     case TokenColour::reconstruction: return std::isnan(token.hidden_fvu) ? 0 : sequential(token.hidden_fvu / worst_fvu_);
   }
   return 0;
@@ -248,10 +248,10 @@ void TranscriptPanel::draw_marks(const Frame& frame, const TokenView& token, ImV
 void TranscriptPanel::react(Frame& frame, const TokenView& token) {
   const TokenRef ref = {token.thought, token.position};
   if (ImGui::IsItemHovered()) frame.ui.hovering = ref;
-  if (ImGui::IsItemClicked(ImGuiMouseButton_Left)) frame.submit(command::Select{ref}), last_selected_ = ref;
+  if (ImGui::IsItemClicked(ImGuiMouseButton_Left)) frame.submit(command::Select{ref}), cursor_ = ref;
   if (ImGui::IsItemClicked(ImGuiMouseButton_Right)) {
     frame.submit(command::Select{ref});
-    menu_ = last_selected_ = ref;
+    menu_ = cursor_ = ref;
     menu_pending_ = true;
   }
   if (!ImGui::IsItemHovered(ImGuiHoveredFlags_ForTooltip)) return;
@@ -309,15 +309,16 @@ void TranscriptPanel::move_by_keys(Frame& frame) {
   if (!ImGui::IsWindowFocused()) return;
   const PathView& path = *frame.snapshot.path;
   const auto last = static_cast<int64_t>(path.tokens.size()) - 1;
-  int64_t at = last_selected_.position;
+  int64_t at = cursor_.position;
   if (ImGui::IsKeyPressed(ImGuiKey_LeftArrow)) --at;
   else if (ImGui::IsKeyPressed(ImGuiKey_RightArrow)) ++at;
   else if (ImGui::IsKeyPressed(ImGuiKey_Home)) at = 0;
   else if (ImGui::IsKeyPressed(ImGuiKey_End)) at = last;
   else return;
   at = std::clamp<int64_t>(at, 0, last);
-  if (at == last_selected_.position) return;
-  frame.submit(command::Select{{path.tokens[at]->thought, at}});
+  if (at == cursor_.position) return;
+  cursor_ = {path.tokens[at]->thought, at};
+  frame.submit(command::Select{cursor_});
 }
 
 // Follows the text while it streams in, unless the user has scrolled up; and shows a selection made elsewhere.
@@ -330,8 +331,8 @@ void TranscriptPanel::keep_in_view(const Frame& frame, float line_height) {
   last_thought_ = s.path->thought;
   // A wheel or a drag moves away from the bottom; growing text alone does not.
   if (ImGui::GetIO().MouseWheel != 0 || ImGui::IsMouseDown(ImGuiMouseButton_Left) || !s.path->generating) at_bottom_ = scroll >= bottom - line_height;
-  if (s.selected == last_selected_) return;
-  last_selected_ = s.selected;
+  if (s.selected == seen_selection_) return;
+  seen_selection_ = cursor_ = s.selected;
   const int32_t line = flow_.line_of(s.selected.position);
   const float y = line_height * static_cast<float>(line);
   if (line >= 0 && (y < scroll || y + line_height > scroll + view - line_height)) ImGui::SetScrollY(std::max(0.0f, y - 0.4f * view));

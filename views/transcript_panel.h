@@ -52,7 +52,7 @@ class TranscriptPanel : public Panel {
   std::map<int64_t, std::vector<Branch>> branches_;  // by the position that they leave from
   std::shared_ptr<const GraphView> branches_of_graph_;
   std::shared_ptr<const PathView> branches_of_path_;
-  TokenRef menu_, last_selected_;
+  TokenRef menu_, cursor_, seen_selection_;  // cursor_: where the keys move from; ahead of the snapshot for a moment
   ThoughtId last_thought_ = 0;
   bool at_bottom_ = true, menu_pending_ = false;
   float worst_fvu_ = 0.1f;

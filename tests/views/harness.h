@@ -20,7 +20,8 @@ class Harness {
   Harness(int width, int height, const std::string& pictures);
   ~Harness();
 
-  int run(const std::string& filter);   // 0: every test passed
+  // Runs the tests that `add` registers and `filter` lets through. 0: every one passed (or none was chosen).
+  int run(const std::string& filter, const std::function<void(Harness&)>& add);
   void show(std::shared_ptr<const Snapshot> made_up);      // from now on; submitted() collects what is sent
   void connect(app::Door door);
   std::shared_ptr<const Snapshot> snapshot() const { return door_.snapshot(); }
@@ -28,6 +29,9 @@ class Harness {
   app::Window& window() { return *window_; }
   app::Settings& settings() { return settings_; }
   ImGuiTestEngine* engine() { return engine_; }
+  // Writes the window's picture after the next frame: only the thread that draws can read it back.
+  void take_picture(const std::string& name) { wanted_picture_ = picture(name); }
+  bool picture_taken() const { return wanted_picture_.empty(); }
   std::string picture(const std::string& name) const { return pictures_ + "/" + name + ".png"; }
 
  private:
@@ -39,24 +43,32 @@ class Harness {
   std::vector<Command> submitted_;
   std::unique_ptr<app::Window> window_;
   ImGuiTestEngine* engine_ = nullptr;
-  std::string pictures_;
+  std::string pictures_, wanted_picture_;
 };
 
 // Each file registers its tests.
 void register_panel_tests(Harness& harness);
 void register_shell_tests(Harness& harness);
 void register_workbench_tests(Harness& harness);
+void register_reopening_tests(Harness& harness);  // after those, in another window
 
 // Frames until `condition`, or false after `seconds`.
 bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool()>& condition);
 void picture_of_all(ImGuiTestContext* ctx, Harness& harness, const std::string& name);
 
-// The last command of type T that was submitted; null when there is none.
 template <class T>
-const T* last(const std::vector<Command>& commands) {
+int count(const std::vector<Command>& commands) {
+  int found = 0;
+  for (const Command& command : commands) found += std::holds_alternative<T>(command);
+  return found;
+}
+
+// The last command of type T that was submitted; an empty one when there is none.
+template <class T>
+T last(const std::vector<Command>& commands) {
   for (auto at = commands.rbegin(); at != commands.rend(); ++at)
-    if (const T* found = std::get_if<T>(&*at)) return found;
-  return nullptr;
+    if (const T* found = std::get_if<T>(&*at)) return *found;
+  return {};
 }
 
 }  // namespace savepoint::test
