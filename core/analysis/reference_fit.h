@@ -14,14 +14,15 @@ namespace savepoint {
 
 // The sidecar and the anomaly references (identity, elu1) of a model, fitted in ONE pass over the text. It is a
 // sequence of short steps so that a worker thread can answer its user in between: call step() until done().
-// A step takes about as long as one forward pass of one sequence. The model's own samples join the corpus text: three
-// quarters of them in the fit, a quarter in the calibration. The references are of keys and queries before rotary.
+// A step takes about as long as one forward pass of one sequence. The corpus text is laid out as reference text
+// (reference_text.h); the model's own samples join it in the fit. The references are of keys and queries before rotary.
 //
-// SidecarInfo::settings holds {corpus, sequence_length, fit_tokens, calibration_tokens, own_samples, own_sample_length, seed, pca {group_size,
-// hidden_components, key_components, value_components, bits, exact_first_tokens, hidden_stride}}, the token counts as
-// they were met; SidecarInfo::figures what was measured on the calibration sequences, which took no part in the axes:
-// {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers], key_fvu, value_fvu} (each the mean over sequences), and of
-// resuming on decoded K/V {resumed_prefix, resumed_tokens, kl_nats, kl_p95, top1_agreement, delta_nll}.
+// SidecarInfo::settings holds {corpus, sequence_length, fit_tokens, calibration_tokens, own_samples, own_sample_length,
+// seed, pca {group_size, hidden_components, key_components, value_components, bits, exact_first_tokens, hidden_stride}},
+// the token counts as they were met. SidecarInfo::figures holds what was measured on every second calibration sequence,
+// none of which took part in the axes: {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers], key_fvu, value_fvu} (each
+// the mean over sequences), and of resuming on decoded K/V {resumed_prefix, resumed_tokens, kl_nats, kl_p95,
+// top1_agreement, delta_nll}.
 class ReferenceFit {
    public:
     ReferenceFit(const Transformer& model, const Tokenizer& tokenizer, FitSettings settings);

@@ -9,7 +9,6 @@
 #include "core/model/error.h"
 #include "core/model/sampler.h"
 #include "core/sidecar/noise.h"
-#include "core/sidecar/quantizer.h"
 #include "core/state/safetensors.h"
 
 namespace savepoint {
@@ -145,16 +144,12 @@ struct OwnSamples::Impl {
         for (const auto& start : sequences) given.push_back(start.size());
     }
 
-    // Temperature 1 and no cuts, so that a whole batch is drawn by inversion at once: sample() would sort each row.
-    at::Tensor drawn(const at::Tensor& logits) const {
-        const auto rows = static_cast<int64_t>(sequences.size());
-        const at::Tensor cumulated = at::softmax(logits, -1, at::kDouble).cumsum(-1);
-        at::Tensor uniform = at::empty({rows, 1}, at::kDouble);
-        for (int64_t row = 0; row < rows; ++row) {
-            uniform[row][0] = token_uniform(mixed({seed, static_cast<uint64_t>(row)}), static_cast<int64_t>(at + 1));
-        }
-        const at::Tensor ids = at::searchsorted(cumulated, uniform * cumulated.slice(1, -1), /*out_int32=*/false, /*right=*/true);
-        return ids.clamp_max(logits.size(1) - 1);
+    TokenId drawn(const at::Tensor& logits, size_t row) const {
+        SamplerSettings settings;
+        settings.temperature = 1;
+        settings.top_p = 1;
+        settings.seed = mixed({seed, row});
+        return sample(logits[static_cast<int64_t>(row)], settings, static_cast<int64_t>(at + 1));
     }
 
     const Transformer& model;
@@ -189,11 +184,8 @@ void OwnSamples::step() {
     ForwardOptions options;
     options.capture = false;
     const at::Tensor logits = run.model.decode_batch(run.cache, tokens, options).logits;
-    require_finite(logits, "logits");
-    const at::Tensor ids = run.drawn(logits);
     for (size_t row = 0; row < run.sequences.size(); ++row) {
-        if (run.at + 1 < run.given[row]) continue;
-        run.sequences[row].push_back(static_cast<TokenId>(ids[static_cast<int64_t>(row)][0].item<int64_t>()));
+        if (run.at + 1 >= run.given[row]) run.sequences[row].push_back(run.drawn(logits, row));
     }
     ++run.at;
 }
