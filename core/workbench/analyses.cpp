@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kPiece = 64;     // tokens of a background step
 constexpr int64_t kLivePiece = 8;  // scoring a few at a time costs less than one by one
-constexpr int64_t kCatchUp = 16;   // after a prompt, without a pause that is felt between two tokens
+constexpr int64_t kCatchUp = 32;   // after a prompt, without a pause that is felt between two tokens
 
 }  // namespace
 
@@ -118,17 +118,24 @@ void Analyses::take_reconstruction(Desk& desk) {
 }
 
 void Analyses::live(Desk& desk, ThoughtId thought) {
-    if (!desk.fit.sidecar) return;
-    const int64_t length = desk.graph.path_length(thought);
+    const auto start = std::chrono::steady_clock::now();
+    if (!desk.fit.sidecar || start < live_again_) return;
     const bool scoring = desk.reference(desk.map) != nullptr;
-    if (scoring && length - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
-    if (scoring) scores_.advance(desk, thought, desk.map, kCatchUp);
+    if (scoring && desk.graph.path_length(thought) - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
+    catch_up(desk, thought);
+    if (desk.current == thought) {
+        publish_anomaly(desk);
+        if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece) trajectory_.fit(desk, latents_);
+        publish_trajectory(desk);
+    }
+    const auto end = std::chrono::steady_clock::now();
+    live_again_ = end + 3 * (end - start);
+}
+
+void Analyses::catch_up(Desk& desk, ThoughtId thought) {
+    if (desk.reference(desk.map)) scores_.advance(desk, thought, desk.map, kCatchUp);
     for (const PathSpan& span : desk.graph.path(thought))
-        if (latents_.advance(desk, span.thought, span.count, kCatchUp)) break;
-    if (desk.current != thought) return;
-    publish_anomaly(desk);
-    if (!trajectory_.has_basis() && length >= 4 * kLivePiece) trajectory_.fit(desk, latents_);
-    publish_trajectory(desk);
+        if (latents_.advance(desk, span.thought, span.count, kCatchUp)) return;
 }
 
 void Analyses::show(Desk& desk) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,7 +30,8 @@ class Analyses {
     bool missing(const Desk& desk) const;  // there is something to do, and nobody refused it
 
     Step step(Desk& desk);               // one piece of what is missing
-    void live(Desk& desk, ThoughtId thought);  // newest tokens of a running generation, a few at a time
+    // Newest tokens of a running generation, a few at a time, in at most a quarter of its time.
+    void live(Desk& desk, ThoughtId thought);
     void show(Desk& desk);               // publishes what is already known of the current path
     void map_changed(Desk& desk);
     double progress(const Desk& desk) const;
@@ -47,6 +49,7 @@ class Analyses {
     bool place(Desk& desk);
     Step reconstruct(Desk& desk);
     void take_reconstruction(Desk& desk);
+    void catch_up(Desk& desk, ThoughtId thought);
     void publish_anomaly(Desk& desk);
     void publish_trajectory(Desk& desk);
 
@@ -60,6 +63,7 @@ class Analyses {
     std::optional<std::pair<std::pair<ThoughtId, int64_t>, ResumeFidelity>> waiting_fidelity_;
     std::string stage_;
     bool awake_ = false;
+    std::chrono::steady_clock::time_point live_again_{};  // not before
 };
 
 // The background task that runs the above.

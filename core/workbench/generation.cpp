@@ -134,7 +134,10 @@ void GenerationTask::take_back() {
     desk_.publisher.thought_removed(id_);
     desk_.analyses.forget(id_);
     if (desk_.selected.thought == id_) desk_.selected = {};
-    if (desk_.current == id_) desk_.set_current(desk_.graph.contains(before_) ? before_ : 0);
+    if (desk_.current == id_) {
+        desk_.set_current(desk_.graph.contains(before_) ? before_ : 0);
+        desk_.analyses.show(desk_);
+    }
     leave();
 }
 

@@ -141,7 +141,6 @@ void Worker::redo() {
 void Worker::begin_background() {
     if (!desk_.analyses.wanted(desk_) || desk_.tasks.has(TaskKind::analysis)) return;
     try {
-        desk_.analyses.show(desk_);
         if (desk_.analyses.missing(desk_)) desk_.tasks.add(std::make_unique<AnalysisTask>(desk_));
         else desk_.analyses.sleep();
     } catch (const std::exception& problem) {
