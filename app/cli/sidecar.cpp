@@ -64,9 +64,10 @@ TokenSplit unseen(const OpenModel& model, const EvaluateArguments& arguments, co
         return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens, info.seed);
     const nlohmann::json& made = info.settings;
     const int64_t fitted = made.value("fit_tokens", int64_t{0}), calibrated = made.value("calibration_tokens", int64_t{0});
-    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted + arguments.tokens,
+    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted + arguments.tokens + 4 * arguments.length,
                                     calibrated, info.seed);
-    const auto seen = std::min<size_t>(split.fit.size(), (fitted + arguments.length - 1) / arguments.length);
+    // Sequences of another length than the fit's end at other documents: four more are left out to be safe.
+    const auto seen = std::min<size_t>(split.fit.size(), (fitted + arguments.length - 1) / arguments.length + 4);
     split.held_out.assign(split.fit.begin() + static_cast<std::ptrdiff_t>(seen), split.fit.end());
     lay_out_as_reference_text(model.tokenizer, split.held_out);
     return split;

@@ -113,38 +113,44 @@ struct ReferenceFit::Impl {
         auto starts = sample_starts(corpus, tokenizer, settings.own_samples, length, settings.seed);
         settings.own_samples = static_cast<int64_t>(starts.size());
         if (starts.empty()) return;
-        // Fitted on, not calibrated on: short samples would fill the tail of the early positions alone.
-        const size_t corpus_texts = fit.size();
-        fit.resize(corpus_texts + starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
+        // First, so that no quantile is taken from them: short samples would fill the tail of the early positions alone.
+        fit.insert(fit.begin(), starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
         samples.emplace(model, std::move(starts), length, settings.seed);
         for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
             plan(of("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost, [this] { samples->step(); });
         }
-        plan("sampling from the model", 0, [=, this] {
-            std::copy(samples->sequences().begin(), samples->sequences().end(),
-                      fit.begin() + static_cast<ptrdiff_t>(corpus_texts));
+        plan("sampling from the model", 0, [this] {
+            std::copy(samples->sequences().begin(), samples->sequences().end(), fit.begin());
             samples.reset();
         });
     }
 
+    // All of it goes into the codecs. Of the anomaly references, the first texts give the moments and the others
+    // the quantiles, which need many texts: the tokens of one text rise and fall together.
     void plan_fit() {
         const std::vector<Batch> batches = batches_of(fit);
+        const size_t moments = std::min(batches.size(), std::max<size_t>(4, batches.size() * 2 / 5));
         for (size_t i = 0; i < batches.size(); ++i) {
             const Batch batch = batches[i];
+            if (i == moments) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
             plan(of("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(fit, batch); });
             plan(of("moments of pass", i, batches.size()), kMomentsCost, [this] { add_moments(); });
             for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
                 plan(of("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
-                    each_read_out(map, [&](const at::Tensor& rows) { anomaly(map).add(rows); });
+                    each_read_out(map, [&](const at::Tensor& rows) {
+                        if (i < moments) anomaly(map).add(rows);
+                        else anomaly(map).calibrate(rows);
+                    });
                 });
             }
         }
+        if (moments == batches.size()) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
         const auto groups = static_cast<size_t>(pca.parts()) - 2;
         for (size_t part = 0; part < groups + 2; ++part) {
             const std::string stage = part < groups ? of("decomposing group", part, groups) : part == groups ? "decomposing keys" : "decomposing values";
             plan(stage, kDecompositionCost, [=, this] { pca.decompose(static_cast<int64_t>(part)); });
         }
-        plan("fitting the anomaly references", kFinishCost, [this] { finish_moments(); });
+        plan("putting the sidecar together", kFinishCost, [this] { finish_codecs(); });
     }
 
     void plan_calibration() {
@@ -206,9 +212,12 @@ struct ReferenceFit::Impl {
         }
     }
 
-    void finish_moments() {
+    void finish_codecs() {
         codecs = pca.finish();
         sidecar = described_sidecar();
+    }
+
+    void finish_moments() {
         identity.fit_moments();
         elu1.fit_moments();
     }

@@ -7,7 +7,7 @@ import tempfile
 
 from _savepoint import run, run_json
 
-result = run_json("evaluate", "--tokens", "10240")
+result = run_json("evaluate", "--tokens", "10240", "--length", "192", "--prefix", "128")
 codec = result["codecs"][0]
 assert result["held_out_tokens"] >= 10000, result
 assert 0 < codec["hidden_fvu"] < 0.5 and 0 < codec["k_fvu"] < 0.2 and 0 < codec["v_fvu"] < 0.3, codec
