@@ -5,6 +5,22 @@
 #include <algorithm>
 
 namespace savepoint::app {
+namespace {
+
+void scale(ImGuiDockNode* node, ImVec2 by) {
+  if (!node) return;
+  node->SizeRef = {node->SizeRef.x * by.x, node->SizeRef.y * by.y};
+  for (ImGuiDockNode* child : node->ChildNodes) scale(child, by);
+}
+
+}  // namespace
+
+void keep_shares(ImGuiID dockspace, ImVec2 size) {
+  ImGuiDockNode* root = ImGui::DockBuilderGetNode(dockspace);
+  if (!root || root->Size.x < 1 || root->Size.y < 1 || size.x < 1 || size.y < 1) return;
+  if (root->Size.x == size.x && root->Size.y == size.y) return;
+  scale(root, {size.x / root->Size.x, size.y / root->Size.y});
+}
 
 void build_default_layout(ImGuiID dockspace, ImVec2 size) {
   ImGui::DockBuilderRemoveNode(dockspace);

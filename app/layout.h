@@ -8,4 +8,8 @@ namespace savepoint::app {
 // on the right. Replaces whatever the dockspace held.
 void build_default_layout(ImGuiID dockspace, ImVec2 size);
 
+// Every panel keeps its share when the window's size changes, or when an arrangement comes from a window of another
+// size. (Dear ImGui itself would take all from the panels in the middle.) Call before the dockspace is drawn.
+void keep_shares(ImGuiID dockspace, ImVec2 size);
+
 }  // namespace savepoint::app

@@ -85,6 +85,7 @@ void Shell::draw_dockspace() {
     build_default_layout(dockspace_, {view->WorkSize.x, view->WorkSize.y - (fresh ? bar : 0)});
     front_ = {"Anomaly", "Transcript"};
   }
+  if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
   reset_layout_ = false;
   ImGui::DockSpaceOverViewport(dockspace_, view, ImGuiDockNodeFlags_NoWindowMenuButton);
 }

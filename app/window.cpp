@@ -78,7 +78,7 @@ void Window::create(bool without_display) {
   }
   glfwMakeContextCurrent(window_);
   glfwSwapInterval(options_.offscreen ? 0 : 1);
-  glfwSetWindowSizeLimits(window_, 800, 560, GLFW_DONT_CARE, GLFW_DONT_CARE);
+  if (!without_display) glfwSetWindowSizeLimits(window_, 800, 560, GLFW_DONT_CARE, GLFW_DONT_CARE);
   glfwSetWindowUserPointer(window_, this);
   glfwSetWindowCloseCallback(window_, on_close);
   // Dear ImGui's backend calls these on, so they are set first.

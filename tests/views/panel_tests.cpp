@@ -87,8 +87,14 @@ void register_prompt(Harness& harness) {
   add(harness, "prompt_generate_and_reply", [](ImGuiTestContext* ctx, Harness& h) {
     ctx->SetRef("//Transcript");
     ctx->ItemInput("##prompt");
-    ctx->KeyCharsReplaceEnter("and then?");
+    ctx->KeyCharsReplace("and");
+    ctx->KeyPress(ImGuiKey_Enter);
     IM_CHECK_EQ(count<command::Generate>(h.submitted()), 1);
+    IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and");
+    ctx->ItemInput("##prompt");
+    ctx->KeyCharsReplace("and then?");
+    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Enter);
+    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 2);
     IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and then?");
     IM_CHECK_EQ(last<command::Generate>(h.submitted()).after, 6);
     ctx->ItemInput("##prompt");
@@ -96,7 +102,7 @@ void register_prompt(Harness& harness) {
     ctx->KeyPress(ImGuiMod_Shift | ImGuiKey_Enter);
     ctx->KeyChars("two");
     ctx->ItemClick("Generate");
-    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 2);
+    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 3);
     const auto generate = last<command::Generate>(h.submitted());
     IM_CHECK_STR_EQ(generate.prompt.c_str(), "one\ntwo");
     IM_CHECK_EQ(generate.after, 0);
@@ -198,6 +204,14 @@ void register_others(Harness& harness) {
     IM_CHECK(copied.find("generated 24") == std::string::npos);
     ctx->ItemCheck("Info");
     ctx->ItemCheck("Warnings");
+  });
+  add(harness, "every_script_is_drawn_or_escaped", [](ImGuiTestContext* ctx, Harness& h) {
+    h.show(scripts_snapshot());
+    ctx->Yield(10);
+    picture_of_all(ctx, h, "scripts");
+    ctx->SetRef(child(ctx, "//Transcript/flow"));
+    ctx->ItemClick("token 4");
+    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 4);
   });
   add(harness, "large_session_stays_fluent", [](ImGuiTestContext* ctx, Harness& h) {
     h.show(large_snapshot(4000, 2000));

@@ -319,6 +319,25 @@ std::shared_ptr<Snapshot> empty_snapshot() {
   return snapshot;
 }
 
+std::shared_ptr<Snapshot> scripts_snapshot() {
+  auto snapshot = sample_snapshot();
+  const std::vector<std::string> texts = {
+      "Latin: d\u00e9j\u00e0 vu,", " \u0141\u00f3d\u017a", "\n", "Greek:", " \u03ba\u03cc\u03c3\u03bc\u03bf\u03c2", "\n", "Cyrillic:", " \u043c\u0438\u0440", "\n",
+      "Arabic:", " \u0645\u0631\u062d\u0628\u0627", "\n", "Hebrew:", " \u05e9\u05dc\u05d5\u05dd", "\n", "Devanagari:", " \u0928\u092e\u0938\u094d\u0924\u0947", "\n",
+      "Thai:", " \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", "\n", "Georgian:", " \u10d2\u10d0\u10db\u10d0\u10e0\u10ef\u10dd\u10d1\u10d0", "\n", "Chinese:", " \u4f60\u597d", "\n",
+      "Maths:", " \u2200x \u2208 \u211d: x\u00b2 \u2265 0", "\n", "Emoji:", " \U0001F600", " \U0001F30A", "\n", "Bytes: <0xE4>", "\n", "Control:\x01\x1b", "\n", std::string(400, 'x'), "\n", ""};
+  auto path = std::make_shared<PathView>();
+  path->thought = 6;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    auto one = token(static_cast<int64_t>(i));
+    one->text = texts[i];
+    one->special = false;
+    path->tokens.push_back(one);
+  }
+  snapshot->path = path;
+  return snapshot;
+}
+
 std::shared_ptr<Snapshot> large_snapshot(int64_t tokens, int64_t thoughts) {
   auto snapshot = sample_snapshot();
   snapshot->path = path(tokens);

@@ -14,6 +14,9 @@ std::shared_ptr<Snapshot> sample_snapshot();
 // What a new user sees: a model being loaded, nothing else.
 std::shared_ptr<Snapshot> empty_snapshot();
 
+// A path whose tokens are of many scripts, with emoji, unknown bytes, a very long token and control characters.
+std::shared_ptr<Snapshot> scripts_snapshot();
+
 // For frame times: a path of `tokens` tokens, and a graph of `thoughts` thoughts.
 std::shared_ptr<Snapshot> large_snapshot(int64_t tokens, int64_t thoughts);
 

@@ -53,6 +53,17 @@ void resize(ImGuiTestContext* ctx, Harness& h, int width, int height) {
 }
 
 void register_layout(Harness& harness) {
+  add(harness, "panels_keep_their_shares_when_resized", [](ImGuiTestContext* ctx, Harness& h) {
+    h.window().shell().reset_layout();
+    ctx->Yield(6);
+    resize(ctx, h, 1280, 800);
+    ctx->Yield(4);
+    check_layout(ctx, "made smaller");
+    picture_of_all(ctx, h, "resized-1280x800");
+    resize(ctx, h, 1600, 900);
+    ctx->Yield(4);
+    check_layout(ctx, "made larger again");
+  });
   add(harness, "layout_resets_at_both_sizes", [](ImGuiTestContext* ctx, Harness& h) {
     for (const ImVec2 size : {ImVec2(1280, 800), ImVec2(1600, 900)}) {
       resize(ctx, h, static_cast<int>(size.x), static_cast<int>(size.y));
