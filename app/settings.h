@@ -11,19 +11,19 @@ namespace savepoint::app {
 // What the program remembers between runs, in <config folder>/settings.json. Damaged or missing values fall back
 // to these defaults; writing goes through a temporary file.
 struct Settings {
-  int width = 1600, height = 900;
-  float font_size = kDefaultFont;
-  views::TokenColour colour = views::TokenColour::log_probability;
-  GenerateSettings generate;
-  std::vector<std::string> recent;     // session folders, latest first
-  std::vector<std::string> closed;     // titles of panels that are not shown
-  bool tour_seen = false;
-  std::string folder;                  // where it was read from; empty: nothing is written (tests)
+    int width = 1600, height = 900;
+    float font_size = kDefaultFont;
+    views::TokenColour colour = views::TokenColour::log_probability;
+    GenerateSettings generate;
+    std::vector<std::string> recent;  // session folders, latest first
+    std::vector<std::string> closed;  // titles of panels that are not shown
+    bool tour_seen = false;
+    std::string folder;  // where it was read from; empty: nothing is written (tests)
 
-  void remember_session(const std::string& session);
+    void remember_session(const std::string& session);
 };
 
-std::string config_folder();           // $SAVEPOINT_CONFIG, else $XDG_CONFIG_HOME/savepoint, else ~/.config/savepoint
+std::string config_folder();  // $SAVEPOINT_CONFIG, else $XDG_CONFIG_HOME/savepoint, else ~/.config/savepoint
 Settings load_settings(const std::string& folder);
 void save_settings(const Settings& settings);  // errors are not worth a dialog: it is tried again at the next exit
 

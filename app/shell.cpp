@@ -15,186 +15,197 @@ namespace savepoint::app {
 
 using views::Frame;
 
-Shell::Shell(Settings& settings, std::function<void(Command)> submit) : settings_(settings), submit_(std::move(submit)), panels_(views::make_panels()) {
-  ui_.colour = settings.colour;
-  ui_.generate = settings.generate;
-  for (const auto& panel : panels_) panel->open = std::find(settings.closed.begin(), settings.closed.end(), panel->title()) == settings.closed.end();
-  if (!settings.tour_seen) tour_.start();
+Shell::Shell(Settings& settings, std::function<void(Command)> submit)
+    : settings_(settings), submit_(std::move(submit)), panels_(views::make_panels()) {
+    ui_.colour = settings.colour;
+    ui_.generate = settings.generate;
+    for (const auto& panel : panels_)
+        panel->open =
+            std::find(settings.closed.begin(), settings.closed.end(), panel->title()) == settings.closed.end();
+    if (!settings.tour_seen) tour_.start();
 }
 
 Shell::~Shell() = default;
 
 std::string Shell::window_title(const Snapshot& snapshot) const {
-  return session_name(snapshot.session) + (snapshot.session.modified ? "* - Savepoint" : " - Savepoint");
+    return session_name(snapshot.session) + (snapshot.session.modified ? "* - Savepoint" : " - Savepoint");
 }
 
 void Shell::prepare(const Snapshot& snapshot, float scale) {
-  if (applied_font_ != settings_.font_size || applied_scale_ != scale) {
-    applied_font_ = settings_.font_size, applied_scale_ = scale;
-    apply_theme(applied_font_, scale);
-  }
-  follow_session(snapshot);
-  if (pending_layout_.empty()) return;
-  ImGui::LoadIniSettingsFromMemory(pending_layout_.c_str(), pending_layout_.size());
-  pending_layout_.clear();
+    if (applied_font_ != settings_.font_size || applied_scale_ != scale) {
+        applied_font_ = settings_.font_size, applied_scale_ = scale;
+        apply_theme(applied_font_, scale);
+    }
+    follow_session(snapshot);
+    if (pending_layout_.empty()) return;
+    ImGui::LoadIniSettingsFromMemory(pending_layout_.c_str(), pending_layout_.size());
+    pending_layout_.clear();
 }
 
 // A session that was opened brings its own colours and arrangement; one that was saved becomes a recent one.
 void Shell::follow_session(const Snapshot& snapshot) {
-  const SessionView& session = snapshot.session;
-  if (session.folder != last_folder_ && !session.folder.empty()) settings_.remember_session(session.folder);
-  last_folder_ = session.folder;
-  if (session.opened == opened_) return;
-  opened_ = session.opened;
-  ui_.edits.clear();
-  if (!session.view.empty()) read_view_json(session.view, ui_.colour, pending_layout_);
+    const SessionView& session = snapshot.session;
+    if (session.folder != last_folder_ && !session.folder.empty()) settings_.remember_session(session.folder);
+    last_folder_ = session.folder;
+    if (session.opened == opened_) return;
+    opened_ = session.opened;
+    ui_.edits.clear();
+    if (!session.view.empty()) read_view_json(session.view, ui_.colour, pending_layout_);
 }
 
 void Shell::draw(const Snapshot& snapshot) {
-  snapshot_ = &snapshot;
-  ui_.redraw_in = INFINITY;
-  ui_.hovered = ui_.hovering;
-  ui_.hovering = {};
-  Frame frame{snapshot, submit_, ui_};
-  for (auto& act : std::exchange(pending_, {})) act(frame);
-  draw_menu(frame);
-  draw_status_bar(frame);
-  draw_dockspace();
-  draw_panels(frame);
-  take_shortcuts(frame);
-  draw_dialogs(frame);
-  settings_.colour = ui_.colour;
-  settings_.generate = ui_.generate;
-  settings_.closed.clear();
-  for (const auto& panel : panels_)
-    if (!panel->open) settings_.closed.push_back(panel->title());
-  // What a panel noticed in this frame shows in the next: one more is needed when the hovered token changes.
-  if (!(ui_.hovered == ui_.hovering)) ui_.redraw_after(0);
-  first_frame_ = false;
-  snapshot_ = nullptr;
+    snapshot_ = &snapshot;
+    ui_.redraw_in = INFINITY;
+    ui_.hovered = ui_.hovering;
+    ui_.hovering = {};
+    Frame frame{snapshot, submit_, ui_};
+    for (auto& act : std::exchange(pending_, {})) act(frame);
+    draw_menu(frame);
+    draw_status_bar(frame);
+    draw_dockspace();
+    draw_panels(frame);
+    take_shortcuts(frame);
+    draw_dialogs(frame);
+    settings_.colour = ui_.colour;
+    settings_.generate = ui_.generate;
+    settings_.closed.clear();
+    for (const auto& panel : panels_)
+        if (!panel->open) settings_.closed.push_back(panel->title());
+    // What a panel noticed in this frame shows in the next: one more is needed when the hovered token changes.
+    if (!(ui_.hovered == ui_.hovering)) ui_.redraw_after(0);
+    first_frame_ = false;
+    snapshot_ = nullptr;
 }
 
 void Shell::draw_dockspace() {
-  dockspace_ = ImHashStr("Savepoint dockspace");
-  const ImGuiViewport* view = ImGui::GetMainViewport();
-  const bool fresh = ImGui::DockBuilderGetNode(dockspace_) == nullptr;
-  if (reset_layout_)
-    for (auto& panel : panels_) panel->open = true;
-  if (fresh || reset_layout_) {
-    const float bar = ImGui::GetFrameHeight();
-    build_default_layout(dockspace_, {view->WorkSize.x, view->WorkSize.y - (fresh ? bar : 0)});
-    front_ = {"Anomaly", "Transcript"};
-  }
-  if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
-  reset_layout_ = false;
-  ImGui::DockSpaceOverViewport(dockspace_, view, ImGuiDockNodeFlags_NoWindowMenuButton);
+    dockspace_ = ImHashStr("Savepoint dockspace");
+    const ImGuiViewport* view = ImGui::GetMainViewport();
+    const bool fresh = ImGui::DockBuilderGetNode(dockspace_) == nullptr;
+    if (reset_layout_)
+        for (auto& panel : panels_) panel->open = true;
+    if (fresh || reset_layout_) {
+        const float bar = ImGui::GetFrameHeight();
+        build_default_layout(dockspace_, {view->WorkSize.x, view->WorkSize.y - (fresh ? bar : 0)});
+        front_ = {"Anomaly", "Transcript"};
+    }
+    if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
+    reset_layout_ = false;
+    ImGui::DockSpaceOverViewport(dockspace_, view, ImGuiDockNodeFlags_NoWindowMenuButton);
 }
 
 void Shell::draw_panels(Frame& frame) {
-  for (auto& panel : panels_) {
-    if (!panel->open) continue;
-    ImGui::SetNextWindowSize({30 * ImGui::GetFontSize(), 24 * ImGui::GetFontSize()}, ImGuiCond_FirstUseEver);
-    const bool visible = ImGui::Begin(panel->title(), &panel->open, ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);
-    // After Begin the last item is the window's tab.
-    if (ImGui::IsItemHovered(ImGuiHoveredFlags_DelayNormal | ImGuiHoveredFlags_Stationary)) views::tooltip(panel->help());
-    if (visible) panel->draw(frame);
-    ImGui::End();
-  }
-  if (front_.empty()) return;
-  ui_.redraw_after(0);
-  // A docked window knows its node only once it has been drawn: focusing it then brings its tab forward.
-  const ImGuiWindow* window = ImGui::FindWindowByName(front_.front().c_str());
-  if (!window || !window->WasActive) return;
-  ImGui::SetWindowFocus(front_.front().c_str());
-  front_.erase(front_.begin());
+    for (auto& panel : panels_) {
+        if (!panel->open) continue;
+        ImGui::SetNextWindowSize({30 * ImGui::GetFontSize(), 24 * ImGui::GetFontSize()}, ImGuiCond_FirstUseEver);
+        const bool visible = ImGui::Begin(
+            panel->title(), &panel->open,
+            ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);
+        // After Begin the last item is the window's tab.
+        if (ImGui::IsItemHovered(ImGuiHoveredFlags_DelayNormal | ImGuiHoveredFlags_Stationary))
+            views::tooltip(panel->help());
+        if (visible) panel->draw(frame);
+        ImGui::End();
+    }
+    if (front_.empty()) return;
+    ui_.redraw_after(0);
+    // A docked window knows its node only once it has been drawn: focusing it then brings its tab forward.
+    const ImGuiWindow* window = ImGui::FindWindowByName(front_.front().c_str());
+    if (!window || !window->WasActive) return;
+    ImGui::SetWindowFocus(front_.front().c_str());
+    front_.erase(front_.begin());
 }
 
 void Shell::show_panel(const std::string& title) {
-  for (auto& panel : panels_)
-    if (title == panel->title()) panel->open = true;
-  front_.push_back(title);
-  ui_.redraw_after(0);
+    for (auto& panel : panels_)
+        if (title == panel->title()) panel->open = true;
+    front_.push_back(title);
+    ui_.redraw_after(0);
 }
 
 void Shell::draw_menu(Frame& frame) {
-  if (!ImGui::BeginMainMenuBar()) return;
-  if (ImGui::BeginMenu("File")) {
-    draw_file_menu(frame);
-    ImGui::EndMenu();
-  }
-  if (ImGui::BeginMenu("Edit")) {
-    const bool has_parent = std::any_of(frame.snapshot.graph->thoughts.begin(), frame.snapshot.graph->thoughts.end(),
-                                        [&](const ThoughtView& t) { return t.id == frame.snapshot.current && t.parent != 0; });
-    if (ImGui::MenuItem("Go to parent", "Ctrl+Z", false, has_parent)) go_to_parent();
-    views::tooltip("Back to the thought that the current one came from. Nothing is lost: this is how to undo.");
-    if (ImGui::MenuItem("Stop generating", "Esc", false, frame.snapshot.status.generating)) submit_(command::Stop{});
-    ImGui::EndMenu();
-  }
-  if (ImGui::BeginMenu("View")) {
-    draw_view_menu(frame);
-    ImGui::EndMenu();
-  }
-  if (ImGui::BeginMenu("Help")) {
-    if (ImGui::MenuItem("Two-minute tour")) tour_.start();
-    if (ImGui::MenuItem("Command palette", "Ctrl+P")) palette_.open(all_actions(frame));
-    if (ImGui::MenuItem("About Savepoint")) about_ = true;
-    ImGui::EndMenu();
-  }
-  ImGui::EndMainMenuBar();
+    if (!ImGui::BeginMainMenuBar()) return;
+    if (ImGui::BeginMenu("File")) {
+        draw_file_menu(frame);
+        ImGui::EndMenu();
+    }
+    if (ImGui::BeginMenu("Edit")) {
+        const bool has_parent =
+            std::any_of(frame.snapshot.graph->thoughts.begin(), frame.snapshot.graph->thoughts.end(),
+                        [&](const ThoughtView& t) { return t.id == frame.snapshot.current && t.parent != 0; });
+        if (ImGui::MenuItem("Go to parent", "Ctrl+Z", false, has_parent)) go_to_parent();
+        views::tooltip("Back to the thought that the current one came from. Nothing is lost: this is how to undo.");
+        if (ImGui::MenuItem("Stop generating", "Esc", false, frame.snapshot.status.generating))
+            submit_(command::Stop{});
+        ImGui::EndMenu();
+    }
+    if (ImGui::BeginMenu("View")) {
+        draw_view_menu(frame);
+        ImGui::EndMenu();
+    }
+    if (ImGui::BeginMenu("Help")) {
+        if (ImGui::MenuItem("Two-minute tour")) tour_.start();
+        if (ImGui::MenuItem("Command palette", "Ctrl+P")) palette_.open(all_actions(frame));
+        if (ImGui::MenuItem("About Savepoint")) about_ = true;
+        ImGui::EndMenu();
+    }
+    ImGui::EndMainMenuBar();
 }
 
 void Shell::draw_file_menu(Frame& frame) {
-  const bool any = !frame.snapshot.graph->thoughts.empty();
-  if (ImGui::MenuItem("New session", "Ctrl+N")) new_session();
-  if (ImGui::MenuItem("Open...", "Ctrl+O")) open_session();
-  if (ImGui::BeginMenu("Open recent", !settings_.recent.empty())) {
-    for (const std::string& folder : std::vector<std::string>(settings_.recent))
-      if (ImGui::MenuItem(folder.c_str())) guard("opening another session", [this, folder] { submit_(command::OpenSession{folder}); });
-    ImGui::EndMenu();
-  }
-  ImGui::Separator();
-  if (ImGui::MenuItem("Save", "Ctrl+S", false, any)) save();
-  if (ImGui::MenuItem("Save as...", "Ctrl+Shift+S", false, any)) save_as();
-  if (ImGui::BeginMenu("Export", any)) {
-    for (const Export& what : exports())
-      if (ImGui::MenuItem(what.name)) export_as(what);
-    ImGui::EndMenu();
-  }
-  ImGui::Separator();
-  if (ImGui::MenuItem("Open model...")) open_model();
-  ImGui::Separator();
-  if (ImGui::MenuItem("Quit", "Ctrl+Q")) quit_asked_ = true;
+    const bool any = !frame.snapshot.graph->thoughts.empty();
+    if (ImGui::MenuItem("New session", "Ctrl+N")) new_session();
+    if (ImGui::MenuItem("Open...", "Ctrl+O")) open_session();
+    if (ImGui::BeginMenu("Open recent", !settings_.recent.empty())) {
+        for (const std::string& folder : std::vector<std::string>(settings_.recent))
+            if (ImGui::MenuItem(folder.c_str()))
+                guard("opening another session", [this, folder] { submit_(command::OpenSession{folder}); });
+        ImGui::EndMenu();
+    }
+    ImGui::Separator();
+    if (ImGui::MenuItem("Save", "Ctrl+S", false, any)) save();
+    if (ImGui::MenuItem("Save as...", "Ctrl+Shift+S", false, any)) save_as();
+    if (ImGui::BeginMenu("Export", any)) {
+        for (const Export& what : exports())
+            if (ImGui::MenuItem(what.name)) export_as(what);
+        ImGui::EndMenu();
+    }
+    ImGui::Separator();
+    if (ImGui::MenuItem("Open model...")) open_model();
+    ImGui::Separator();
+    if (ImGui::MenuItem("Quit", "Ctrl+Q")) quit_asked_ = true;
 }
 
 void Shell::draw_view_menu(Frame&) {
-  for (auto& panel : panels_) {
-    if (ImGui::MenuItem(panel->title(), nullptr, panel->open)) {
-      if (panel->open) panel->open = false;
-      else show_panel(panel->title());
+    for (auto& panel : panels_) {
+        if (ImGui::MenuItem(panel->title(), nullptr, panel->open)) {
+            if (panel->open)
+                panel->open = false;
+            else
+                show_panel(panel->title());
+        }
     }
-  }
-  ImGui::Separator();
-  if (ImGui::MenuItem("Reset layout")) reset_layout_ = true;
-  ImGui::Separator();
-  if (ImGui::MenuItem("Larger text", "Ctrl+=", false, settings_.font_size < kLargestFont)) change_font(1);
-  if (ImGui::MenuItem("Smaller text", "Ctrl+-", false, settings_.font_size > kSmallestFont)) change_font(-1);
-  if (ImGui::MenuItem("Default text size", "Ctrl+0")) change_font(0);
+    ImGui::Separator();
+    if (ImGui::MenuItem("Reset layout")) reset_layout_ = true;
+    ImGui::Separator();
+    if (ImGui::MenuItem("Larger text", "Ctrl+=", false, settings_.font_size < kLargestFont)) change_font(1);
+    if (ImGui::MenuItem("Smaller text", "Ctrl+-", false, settings_.font_size > kSmallestFont)) change_font(-1);
+    if (ImGui::MenuItem("Default text size", "Ctrl+0")) change_font(0);
 }
 
 void Shell::change_font(float by) {
-  settings_.font_size = by == 0 ? kDefaultFont : std::clamp(settings_.font_size + by, kSmallestFont, kLargestFont);
-  ui_.redraw_after(0);
+    settings_.font_size = by == 0 ? kDefaultFont : std::clamp(settings_.font_size + by, kSmallestFont, kLargestFont);
+    ui_.redraw_after(0);
 }
 
 void Shell::draw_dialogs(Frame& frame) {
-  if (files_.draw()) ui_.redraw_after(0.03);
-  palette_.draw();
-  tour_.draw(frame.snapshot, ui_);
-  if (tour_.active()) settings_.tour_seen = true;
-  if (std::exchange(quit_asked_, false)) guard("quitting", [this] { quits_ = true; });
-  draw_unsaved(frame);
-  draw_error(frame);
-  draw_about();
+    if (files_.draw()) ui_.redraw_after(0.03);
+    palette_.draw();
+    tour_.draw(frame.snapshot, ui_);
+    if (tour_.active()) settings_.tour_seen = true;
+    if (std::exchange(quit_asked_, false)) guard("quitting", [this] { quits_ = true; });
+    draw_unsaved(frame);
+    draw_error(frame);
+    draw_about();
 }
 
 }  // namespace savepoint::app

@@ -17,92 +17,108 @@ namespace {
 using namespace views;
 
 void part(const std::string& text, const char* help, bool dim = true) {
-  const float width = ImGui::CalcTextSize(text.c_str()).x, em = ImGui::GetFontSize();
-  if (ImGui::GetContentRegionAvail().x < width + 2 * em) return;
-  ImGui::AlignTextToFramePadding();
-  if (dim) ImGui::TextDisabled("%s", text.c_str());
-  else ImGui::TextUnformatted(text.c_str());
-  tooltip(help);
-  ImGui::SameLine(0, 1.3f * em);
+    const float width = ImGui::CalcTextSize(text.c_str()).x, em = ImGui::GetFontSize();
+    if (ImGui::GetContentRegionAvail().x < width + 2 * em) return;
+    ImGui::AlignTextToFramePadding();
+    if (dim)
+        ImGui::TextDisabled("%s", text.c_str());
+    else
+        ImGui::TextUnformatted(text.c_str());
+    tooltip(help);
+    ImGui::SameLine(0, 1.3f * em);
 }
 
 std::string printed(const char* format, double value) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
+    char buffer[64];
+    std::snprintf(buffer, sizeof buffer, format, value);
+    return buffer;
 }
 
 void draw_model(const Snapshot& s) {
-  const ModelView& model = *s.model;
-  switch (model.phase) {
-    case Phase::absent: return part("No model", "File > Open model chooses one.", false);
-    case Phase::failed: return part("The model could not be loaded", model.error.c_str(), false);
-    case Phase::working:
-      progress_bar(static_cast<float>(model.progress), "loading " + model.name, 20 * ImGui::GetFontSize());
-      ImGui::SameLine(0, 1.3f * ImGui::GetFontSize());
-      return;
-    case Phase::ready: break;
-  }
-  part(model.name, model.path.c_str(), false);
-  part(model.precision + " on " + model.device + (s.status.threads > 0 ? ", " + std::to_string(s.status.threads) + (s.status.threads == 1 ? " thread" : " threads") : ""),
-       "Precision of the forward pass, the device that computes it, and the processor threads in use.");
-  if (s.status.tokens_per_second > 0) part(printed("%.1f tokens/s", s.status.tokens_per_second), "Speed of the running or last generation.");
-  if (s.status.resident_bytes > 0) part(format_bytes(static_cast<double>(s.status.resident_bytes)), "Memory that the program holds now (resident).");
+    const ModelView& model = *s.model;
+    switch (model.phase) {
+        case Phase::absent:
+            return part("No model", "File > Open model chooses one.", false);
+        case Phase::failed:
+            return part("The model could not be loaded", model.error.c_str(), false);
+        case Phase::working:
+            progress_bar(static_cast<float>(model.progress), "loading " + model.name, 20 * ImGui::GetFontSize());
+            ImGui::SameLine(0, 1.3f * ImGui::GetFontSize());
+            return;
+        case Phase::ready:
+            break;
+    }
+    part(model.name, model.path.c_str(), false);
+    part(model.precision + " on " + model.device +
+             (s.status.threads > 0
+                  ? ", " + std::to_string(s.status.threads) + (s.status.threads == 1 ? " thread" : " threads")
+                  : ""),
+         "Precision of the forward pass, the device that computes it, and the processor threads in use.");
+    if (s.status.tokens_per_second > 0)
+        part(printed("%.1f tokens/s", s.status.tokens_per_second), "Speed of the running or last generation.");
+    if (s.status.resident_bytes > 0)
+        part(format_bytes(static_cast<double>(s.status.resident_bytes)),
+             "Memory that the program holds now (resident).");
 }
 
 const JobView* running_job(const std::vector<JobView>& jobs) {
-  for (auto job = jobs.rbegin(); job != jobs.rend(); ++job)
-    if (job->state == JobView::State::running) return &*job;
-  return nullptr;
+    for (auto job = jobs.rbegin(); job != jobs.rend(); ++job)
+        if (job->state == JobView::State::running) return &*job;
+    return nullptr;
 }
 
 void draw_job(Frame& frame, float reserved) {
-  const JobView* job = running_job(*frame.snapshot.jobs);
-  if (!job) return;
-  const float em = ImGui::GetFontSize();
-  const float room = ImGui::GetContentRegionAvail().x - reserved - (job->cancellable ? 5 * em : em);
-  if (room < 6 * em) return;
-  std::string text = job->name;
-  if (!job->message.empty() && room > 16 * em) text += ": " + job->message;
-  if (!std::isnan(job->seconds_left) && room > 20 * em) text += ", " + format_duration(job->seconds_left) + " left";
-  progress_bar(static_cast<float>(job->progress), text, std::min(room, 26 * em));
-  tooltip((job->name + ": " + job->message).c_str());
-  if (!job->cancellable) return;
-  ImGui::SameLine(0, 0.4f * em);
-  if (ImGui::Button("Cancel")) frame.submit(command::CancelJob{job->id});
+    const JobView* job = running_job(*frame.snapshot.jobs);
+    if (!job) return;
+    const float em = ImGui::GetFontSize();
+    const float room = ImGui::GetContentRegionAvail().x - reserved - (job->cancellable ? 5 * em : em);
+    if (room < 6 * em) return;
+    std::string text = job->name;
+    if (!job->message.empty() && room > 16 * em) text += ": " + job->message;
+    if (!std::isnan(job->seconds_left) && room > 20 * em) text += ", " + format_duration(job->seconds_left) + " left";
+    progress_bar(static_cast<float>(job->progress), text, std::min(room, 26 * em));
+    tooltip((job->name + ": " + job->message).c_str());
+    if (!job->cancellable) return;
+    ImGui::SameLine(0, 0.4f * em);
+    if (ImGui::Button("Cancel")) frame.submit(command::CancelJob{job->id});
 }
 
 }  // namespace
 
 std::string session_name(const SessionView& session) {
-  if (session.folder.empty()) return "Untitled";
-  const std::filesystem::path path = session.folder;
-  return path.has_filename() ? path.stem().string() : path.parent_path().stem().string();
+    if (session.folder.empty()) return "Untitled";
+    const std::filesystem::path path = session.folder;
+    return path.has_filename() ? path.stem().string() : path.parent_path().stem().string();
 }
 
 void draw_status_bar(Frame& frame) {
-  const Snapshot& s = frame.snapshot;
-  const float height = ImGui::GetFrameHeight() + 4;
-  const ImGuiWindowFlags flags = ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking;
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(10, 2));
-  ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, 0.0f);
-  ImGui::PushStyleColor(ImGuiCol_WindowBg, palette::background);
-  if (ImGui::BeginViewportSideBar("##Status", ImGui::GetMainViewport(), ImGuiDir_Down, height, flags)) {
-    const std::string name = drawable(session_name(s.session));
-    const float em = ImGui::GetFontSize(), width = ImGui::CalcTextSize(name.c_str()).x + 1.4f * em;
-    draw_model(s);
-    draw_job(frame, width + em);
-    ImGui::SameLine(std::max(ImGui::GetCursorPosX(), ImGui::GetWindowWidth() - 10 - width));
-    ImGui::AlignTextToFramePadding();
-    const ImVec2 at = ImGui::GetCursorScreenPos();
-    if (s.session.modified) ImGui::GetWindowDrawList()->AddCircleFilled({at.x + 0.5f * em, at.y + ImGui::GetFrameHeight() / 2}, 0.28f * em, palette::warning, 16);
-    ImGui::SetCursorPosX(ImGui::GetCursorPosX() + 1.2f * em);
-    ImGui::TextUnformatted(name.c_str());
-    tooltip((std::string(s.session.folder.empty() ? "Never saved" : s.session.folder) + (s.session.modified ? "\nUnsaved changes" : "\nSaved")).c_str());
-  }
-  ImGui::End();
-  ImGui::PopStyleColor();
-  ImGui::PopStyleVar(2);
+    const Snapshot& s = frame.snapshot;
+    const float height = ImGui::GetFrameHeight() + 4;
+    const ImGuiWindowFlags flags =
+        ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking;
+    ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, ImVec2(10, 2));
+    ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, 0.0f);
+    ImGui::PushStyleColor(ImGuiCol_WindowBg, palette::background);
+    if (ImGui::BeginViewportSideBar("##Status", ImGui::GetMainViewport(), ImGuiDir_Down, height, flags)) {
+        const std::string name = drawable(session_name(s.session));
+        const float em = ImGui::GetFontSize(), width = ImGui::CalcTextSize(name.c_str()).x + 1.4f * em;
+        draw_model(s);
+        draw_job(frame, width + em);
+        ImGui::SameLine(std::max(ImGui::GetCursorPosX(), ImGui::GetWindowWidth() - 10 - width));
+        ImGui::AlignTextToFramePadding();
+        const ImVec2 at = ImGui::GetCursorScreenPos();
+        if (s.session.modified)
+            ImGui::GetWindowDrawList()->AddCircleFilled({at.x + 0.5f * em, at.y + ImGui::GetFrameHeight() / 2},
+                                                        0.28f * em, palette::warning, 16);
+        ImGui::SetCursorPosX(ImGui::GetCursorPosX() + 1.2f * em);
+        ImGui::TextUnformatted(name.c_str());
+        tooltip((std::string(s.session.folder.empty() ? "Never saved" : s.session.folder) +
+                 (s.session.modified ? "\nUnsaved changes" : "\nSaved"))
+                    .c_str());
+    }
+    ImGui::End();
+    ImGui::PopStyleColor();
+    ImGui::PopStyleVar(2);
 }
 
 }  // namespace savepoint::app

@@ -17,14 +17,14 @@ enum class TokenColour { none, log_probability, anomaly, reconstruction };
 // What panels share beside the snapshot: choices of the user that are not the workbench's business.
 struct SharedUi {
     TokenColour colour = TokenColour::log_probability;
-    GenerateSettings generate;           // of every command that generates
-    TokenRef hovered;                    // the token under the mouse in any panel, last frame
-    TokenRef hovering;                   // the same, being gathered in this frame
-    int64_t focus_group = -1;            // layer group asked for by a click in another panel; the editor resets it to -1
-    std::vector<LatentEdit> edits;       // pending edits of the selected token (owned by the latent editor)
+    GenerateSettings generate;      // of every command that generates
+    TokenRef hovered;               // the token under the mouse in any panel, last frame
+    TokenRef hovering;              // the same, being gathered in this frame
+    int64_t focus_group = -1;       // layer group asked for by a click in another panel; the editor resets it to -1
+    std::vector<LatentEdit> edits;  // pending edits of the selected token (owned by the latent editor)
     bool request_fit_graph = false;
-    bool focus_prompt = false;           // set by a command of the shell; the transcript resets it
-    double redraw_in = INFINITY;         // seconds until the next frame is wanted (animations); reset each frame
+    bool focus_prompt = false;    // set by a command of the shell; the transcript resets it
+    double redraw_in = INFINITY;  // seconds until the next frame is wanted (animations); reset each frame
 
     void redraw_after(double seconds) { redraw_in = std::min(redraw_in, seconds); }
 };
@@ -41,8 +41,8 @@ struct Frame {
 class Panel {
    public:
     virtual ~Panel() = default;
-    virtual const char* title() const = 0;   // also the ImGui window name, and what tests look for
-    virtual const char* help() const = 0;    // one sentence for the (?) tooltip
+    virtual const char* title() const = 0;  // also the ImGui window name, and what tests look for
+    virtual const char* help() const = 0;   // one sentence for the (?) tooltip
     virtual void draw(Frame& frame) = 0;
     // Entries of the command palette: name and what it does. Called when the palette opens.
     virtual std::vector<std::pair<std::string, std::function<void(Frame&)>>> actions() { return {}; }

@@ -12,16 +12,16 @@
 namespace savepoint::views {
 
 std::vector<std::unique_ptr<Panel>> make_panels() {
-  std::vector<std::unique_ptr<Panel>> panels;
-  panels.push_back(std::make_unique<TranscriptPanel>());
-  panels.push_back(std::make_unique<GraphPanel>());
-  panels.push_back(std::make_unique<TrajectoryPanel>());
-  panels.push_back(std::make_unique<LatentEditorPanel>());
-  panels.push_back(std::make_unique<AnomalyPanel>());
-  panels.push_back(std::make_unique<ReconstructionPanel>());
-  panels.push_back(std::make_unique<ModelPanel>());
-  panels.push_back(std::make_unique<JobsPanel>());
-  return panels;
+    std::vector<std::unique_ptr<Panel>> panels;
+    panels.push_back(std::make_unique<TranscriptPanel>());
+    panels.push_back(std::make_unique<GraphPanel>());
+    panels.push_back(std::make_unique<TrajectoryPanel>());
+    panels.push_back(std::make_unique<LatentEditorPanel>());
+    panels.push_back(std::make_unique<AnomalyPanel>());
+    panels.push_back(std::make_unique<ReconstructionPanel>());
+    panels.push_back(std::make_unique<ModelPanel>());
+    panels.push_back(std::make_unique<JobsPanel>());
+    return panels;
 }
 
 }  // namespace savepoint::views

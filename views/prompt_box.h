@@ -8,19 +8,19 @@ namespace savepoint::views {
 
 // The prompt, what is sent with it, and the buttons that generate. Enter sends, Shift+Enter breaks the line.
 class PromptBox {
- public:
-  float height() const;  // what draw() will use, in pixels
-  void draw(Frame& frame);
+   public:
+    float height() const;  // what draw() will use, in pixels
+    void draw(Frame& frame);
 
- private:
-  void draw_mode(const Frame& frame);
-  void draw_input(Frame& frame);
-  void draw_buttons(Frame& frame);
-  void send(Frame& frame, ThoughtId after);
+   private:
+    void draw_mode(const Frame& frame);
+    void draw_input(Frame& frame);
+    void draw_buttons(Frame& frame);
+    void send(Frame& frame, ThoughtId after);
 
-  std::string prompt_, system_;
-  bool chat_ = true, own_system_ = false, show_system_ = false;
-  bool refocus_ = false;
+    std::string prompt_, system_;
+    bool chat_ = true, own_system_ = false, show_system_ = false;
+    bool refocus_ = false;
 };
 
 // The settings of every command that generates, as a popover's content.

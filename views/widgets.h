@@ -10,27 +10,28 @@
 
 namespace savepoint::views {
 
-void help_marker(const char* text);                       // a dim (?) with a tooltip
-void tooltip(const char* text);                           // for the last item, wrapped
+void help_marker(const char* text);  // a dim (?) with a tooltip
+void tooltip(const char* text);      // for the last item, wrapped
 // An empty panel's centre: what is missing and what to do, with an optional button; true when it was pressed.
 bool empty_state(const char* headline, const char* advice, const char* button = nullptr);
 std::string format_bytes(double bytes);                   // "1.2 MB"
 std::string format_number(double value, int digits = 3);  // "0.0123", "-" for NaN
 // A colour bar legend with its end labels, for sequential()/diverging() maps.
 void colour_legend(const char* label, const char* low, const char* high, bool is_diverging = false);
-// The standard tooltip of a token: text, id, position, log-probability, anomaly, error, ten most likely next tokens as bars.
+// The standard tooltip of a token: text, id, position, log-probability, anomaly, error, ten most likely next tokens as
+// bars.
 void token_tooltip(const TokenView& token);
-std::string visible(const std::string& token_text);       // spaces and newlines made visible: "·", "⏎"
+std::string visible(const std::string& token_text);  // spaces and newlines made visible: "·", "⏎"
 // Text that the current font can draw: code points that no font has, and control characters, become \u{1F600}.
 // Code points that were missing are noted for the app, which may load another font before the next frame.
 std::string drawable(const std::string& utf8);
-std::vector<ImWchar> take_missing_code_points();          // noted since the last call
-ImU32 anomaly_colour(float percentile);                   // sequential() of the upper half: below 50 is dark
+std::vector<ImWchar> take_missing_code_points();  // noted since the last call
+ImU32 anomaly_colour(float percentile);           // sequential() of the upper half: below 50 is dark
 void property(const char* name, const std::string& value, const char* help = nullptr);  // a row of a 2-column table
-void progress_bar(float fraction, const std::string& text, float width);  // fraction < 0: unknown
+void progress_bar(float fraction, const std::string& text, float width);                // fraction < 0: unknown
 bool icon_button(const char* id, const char* tip, void (*draw)(ImDrawList*, ImVec2 centre, float radius, ImU32));
-const char* edge_name(EdgeKind kind);                     // "continuation", ...
+const char* edge_name(EdgeKind kind);  // "continuation", ...
 void draw_star(ImDrawList* list, ImVec2 centre, float radius, ImU32 colour, bool filled);
-std::string format_duration(double seconds);              // "0.4 s", "2 min 05 s"; "-" for NaN
+std::string format_duration(double seconds);  // "0.4 s", "2 min 05 s"; "-" for NaN
 
 }  // namespace savepoint::views

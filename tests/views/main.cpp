@@ -15,68 +15,74 @@ namespace {
 using namespace savepoint;
 
 void look(int width, int height, const std::string& pictures) {
-  test::Harness harness(width, height, pictures);
-  const std::string size = std::to_string(width) + "x" + std::to_string(height);
-  const auto draw = [&](const char* name) {
-    for (int i = 0; i < 12; ++i) harness.window().frame();
-    harness.window().write_picture(harness.picture(std::string(name) + "-" + size));
-  };
-  draw("window");
-  for (const char* panel : {"Reconstruction", "Model and sidecar", "Jobs and log"}) {
-    harness.window().shell().show_panel(panel);
-    draw(panel);
-  }
-  harness.window().shell().show_panel("Anomaly");
-  harness.window().shell().ui().colour = views::TokenColour::anomaly;
-  harness.window().shell().start_tour();
-  draw("tour");
-  harness.show(test::large_snapshot(4000, 2000));
-  draw("large");
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < 50; ++i) harness.window().frame(), harness.window().finish();
-  std::printf("%s: %.1f ms a frame with 4,000 tokens and 2,000 thoughts\n", size.c_str(), std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / 50);
+    test::Harness harness(width, height, pictures);
+    const std::string size = std::to_string(width) + "x" + std::to_string(height);
+    const auto draw = [&](const char* name) {
+        for (int i = 0; i < 12; ++i) harness.window().frame();
+        harness.window().write_picture(harness.picture(std::string(name) + "-" + size));
+    };
+    draw("window");
+    for (const char* panel : {"Reconstruction", "Model and sidecar", "Jobs and log"}) {
+        harness.window().shell().show_panel(panel);
+        draw(panel);
+    }
+    harness.window().shell().show_panel("Anomaly");
+    harness.window().shell().ui().colour = views::TokenColour::anomaly;
+    harness.window().shell().start_tour();
+    draw("tour");
+    harness.show(test::large_snapshot(4000, 2000));
+    draw("large");
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < 50; ++i) harness.window().frame(), harness.window().finish();
+    std::printf("%s: %.1f ms a frame with 4,000 tokens and 2,000 thoughts\n", size.c_str(),
+                std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / 50);
 }
 
 void look_empty(const std::string& pictures) {
-  test::Harness harness(1280, 800, pictures);
-  harness.show(test::empty_snapshot());
-  for (int i = 0; i < 12; ++i) harness.window().frame();
-  harness.window().write_picture(harness.picture("empty"));
+    test::Harness harness(1280, 800, pictures);
+    harness.show(test::empty_snapshot());
+    for (int i = 0; i < 12; ++i) harness.window().frame();
+    harness.window().write_picture(harness.picture("empty"));
 }
 
 int run(const std::string& filter, const std::string& pictures) {
-  {
+    {
+        test::Harness harness(1600, 900, pictures);
+        const auto all = [](test::Harness& h) {
+            test::register_panel_tests(h);
+            test::register_shell_tests(h);
+            test::register_workbench_tests(h);
+        };
+        if (harness.run(filter, all) != 0) return 1;
+    }
+    // As after quitting and starting again.
+    const bool toured =
+        filter == "all" || filter.find("tour") != std::string::npos || filter.find("program") != std::string::npos;
+    if (!toured) return 0;
     test::Harness harness(1600, 900, pictures);
-    const auto all = [](test::Harness& h) {
-      test::register_panel_tests(h);
-      test::register_shell_tests(h);
-      test::register_workbench_tests(h);
-    };
-    if (harness.run(filter, all) != 0) return 1;
-  }
-  // As after quitting and starting again.
-  const bool toured = filter == "all" || filter.find("tour") != std::string::npos || filter.find("program") != std::string::npos;
-  if (!toured) return 0;
-  test::Harness harness(1600, 900, pictures);
-  return harness.run("reopened", test::register_reopening_tests);
+    return harness.run("reopened", test::register_reopening_tests);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string filter = "all", pictures = "views-pictures";
-  bool only_look = false;
-  for (int i = 1; i < argc; ++i) {
-    if (!std::strcmp(argv[i], "--test") && i + 1 < argc) filter = argv[++i];
-    else if (!std::strcmp(argv[i], "--pictures") && i + 1 < argc) pictures = argv[++i];
-    else if (!std::strcmp(argv[i], "--look")) only_look = true;
-    else return std::fprintf(stderr, "usage: views_tests [--test FILTER] [--pictures FOLDER] [--look]\n"), 2;
-  }
-  if (only_look) {
-    look(1600, 900, pictures);
-    look(1280, 800, pictures);
-    look_empty(pictures);
-    return 0;
-  }
-  return run(filter, pictures);
+    std::string filter = "all", pictures = "views-pictures";
+    bool only_look = false;
+    for (int i = 1; i < argc; ++i) {
+        if (!std::strcmp(argv[i], "--test") && i + 1 < argc)
+            filter = argv[++i];
+        else if (!std::strcmp(argv[i], "--pictures") && i + 1 < argc)
+            pictures = argv[++i];
+        else if (!std::strcmp(argv[i], "--look"))
+            only_look = true;
+        else
+            return std::fprintf(stderr, "usage: views_tests [--test FILTER] [--pictures FOLDER] [--look]\n"), 2;
+    }
+    if (only_look) {
+        look(1600, 900, pictures);
+        look(1280, 800, pictures);
+        look_empty(pictures);
+        return 0;
+    }
+    return run(filter, pictures);
 }

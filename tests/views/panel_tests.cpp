@@ -12,9 +12,9 @@ namespace savepoint::test {
 namespace {
 
 bool tooltip_shown() {
-  for (const ImGuiWindow* window : ImGui::GetCurrentContext()->Windows)
-    if ((window->Flags & ImGuiWindowFlags_Tooltip) && window->Active && !window->Hidden) return true;
-  return false;
+    for (const ImGuiWindow* window : ImGui::GetCurrentContext()->Windows)
+        if ((window->Flags & ImGuiWindowFlags_Tooltip) && window->Active && !window->Hidden) return true;
+    return false;
 }
 
 ImGuiTestRef child(ImGuiTestContext* ctx, const char* path) { return ctx->WindowInfo(path).ID; }
@@ -22,216 +22,216 @@ ImGuiTestRef child(ImGuiTestContext* ctx, const char* path) { return ctx->Window
 // Registers a test that starts from the sample session with nothing submitted yet.
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {
-  ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "panels", name);
-  test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
-    harness.show(sample_snapshot());
-    harness.window().shell().show_panel("Transcript");
-    ctx->Yield(4);
-    body(ctx, harness);
-  };
+    ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "panels", name);
+    test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
+        harness.show(sample_snapshot());
+        harness.window().shell().show_panel("Transcript");
+        ctx->Yield(4);
+        body(ctx, harness);
+    };
 }
 
 void register_transcript(Harness& harness) {
-  add(harness, "transcript_click_selects", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef(child(ctx, "//Transcript/flow"));
-    ctx->ItemClick("token 40");
-    IM_CHECK_EQ(count<command::Select>(h.submitted()), 1);
-    const auto select = last<command::Select>(h.submitted());
-    IM_CHECK_EQ(select.token.position, 40);
-    IM_CHECK_EQ(select.token.thought, 3);
-  });
-  add(harness, "transcript_hover_shows_tooltip", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef(child(ctx, "//Transcript/flow"));
-    ctx->MouseMove("token 30");
-    IM_CHECK(wait_until(ctx, 3, tooltip_shown));
-    IM_CHECK_EQ(h.window().shell().ui().hovered.position, 30);
-    picture_of_all(ctx, h, "token-tooltip");
-  });
-  add(harness, "transcript_keys_move_selection", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef(child(ctx, "//Transcript/flow"));
-    ctx->ItemClick("token 40");
-    ctx->KeyPress(ImGuiKey_RightArrow);
-    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 41);
-    ctx->KeyPress(ImGuiKey_Home);
-    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 0);
-  });
-  add(harness, "transcript_menu_branches_and_replaces", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef(child(ctx, "//Transcript/flow"));
-    ctx->ItemClick("token 40", ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Branch here");
-    IM_CHECK_EQ(count<command::BranchHere>(h.submitted()), 1);
-    const auto branch = last<command::BranchHere>(h.submitted());
-    IM_CHECK_EQ(branch.at.position, 40);
-    ctx->ItemClick("token 41", ImGuiMouseButton_Right);
-    const CandidateView& third = h.snapshot()->path->tokens[40]->next[2];
-    ctx->MenuClick(("//$FOCUSED/Replace token by/###" + std::to_string(third.id)).c_str());
-    IM_CHECK_EQ(count<command::ReplaceToken>(h.submitted()), 1);
-    const auto replace = last<command::ReplaceToken>(h.submitted());
-    IM_CHECK_EQ(replace.at.position, 41);
-    IM_CHECK_EQ(replace.token, third.id);
-    ctx->ItemClick("token 12", ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Rewind here");
-    IM_CHECK_EQ(last<command::RewindHere>(h.submitted()).token.position, 12);
-  });
-  add(harness, "transcript_colours", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef("//Transcript");
-    ctx->ComboClick("##colour/Reconstruction error");
-    IM_CHECK(h.window().shell().ui().colour == views::TokenColour::reconstruction);
-    picture_of_all(ctx, h, "colour-reconstruction");
-    ctx->ComboClick("##colour/Log-probability");
-    IM_CHECK(h.window().shell().ui().colour == views::TokenColour::log_probability);
-  });
+    add(harness, "transcript_click_selects", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->ItemClick("token 40");
+        IM_CHECK_EQ(count<command::Select>(h.submitted()), 1);
+        const auto select = last<command::Select>(h.submitted());
+        IM_CHECK_EQ(select.token.position, 40);
+        IM_CHECK_EQ(select.token.thought, 3);
+    });
+    add(harness, "transcript_hover_shows_tooltip", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->MouseMove("token 30");
+        IM_CHECK(wait_until(ctx, 3, tooltip_shown));
+        IM_CHECK_EQ(h.window().shell().ui().hovered.position, 30);
+        picture_of_all(ctx, h, "token-tooltip");
+    });
+    add(harness, "transcript_keys_move_selection", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->ItemClick("token 40");
+        ctx->KeyPress(ImGuiKey_RightArrow);
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 41);
+        ctx->KeyPress(ImGuiKey_Home);
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 0);
+    });
+    add(harness, "transcript_menu_branches_and_replaces", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->ItemClick("token 40", ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Branch here");
+        IM_CHECK_EQ(count<command::BranchHere>(h.submitted()), 1);
+        const auto branch = last<command::BranchHere>(h.submitted());
+        IM_CHECK_EQ(branch.at.position, 40);
+        ctx->ItemClick("token 41", ImGuiMouseButton_Right);
+        const CandidateView& third = h.snapshot()->path->tokens[40]->next[2];
+        ctx->MenuClick(("//$FOCUSED/Replace token by/###" + std::to_string(third.id)).c_str());
+        IM_CHECK_EQ(count<command::ReplaceToken>(h.submitted()), 1);
+        const auto replace = last<command::ReplaceToken>(h.submitted());
+        IM_CHECK_EQ(replace.at.position, 41);
+        IM_CHECK_EQ(replace.token, third.id);
+        ctx->ItemClick("token 12", ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Rewind here");
+        IM_CHECK_EQ(last<command::RewindHere>(h.submitted()).token.position, 12);
+    });
+    add(harness, "transcript_colours", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef("//Transcript");
+        ctx->ComboClick("##colour/Reconstruction error");
+        IM_CHECK(h.window().shell().ui().colour == views::TokenColour::reconstruction);
+        picture_of_all(ctx, h, "colour-reconstruction");
+        ctx->ComboClick("##colour/Log-probability");
+        IM_CHECK(h.window().shell().ui().colour == views::TokenColour::log_probability);
+    });
 }
 
 void register_prompt(Harness& harness) {
-  add(harness, "prompt_generate_and_reply", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef("//Transcript");
-    ctx->ItemInput("##prompt");
-    ctx->KeyCharsReplace("and");
-    ctx->KeyPress(ImGuiKey_Enter);
-    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 1);
-    IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and");
-    ctx->ItemInput("##prompt");
-    ctx->KeyCharsReplace("and then?");
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Enter);
-    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 2);
-    IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and then?");
-    IM_CHECK_EQ(last<command::Generate>(h.submitted()).after, 6);
-    ctx->ItemInput("##prompt");
-    ctx->KeyCharsReplace("one");
-    ctx->KeyPress(ImGuiMod_Shift | ImGuiKey_Enter);
-    ctx->KeyChars("two");
-    ctx->ItemClick("Generate");
-    IM_CHECK_EQ(count<command::Generate>(h.submitted()), 3);
-    const auto generate = last<command::Generate>(h.submitted());
-    IM_CHECK_STR_EQ(generate.prompt.c_str(), "one\ntwo");
-    IM_CHECK_EQ(generate.after, 0);
-    IM_CHECK(generate.chat);
-  });
-  add(harness, "prompt_sampling_settings", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->SetRef("//Transcript");
-    ctx->ItemClick("###sampling");
-    ctx->SetRef("//$FOCUSED");
-    picture_of_all(ctx, h, "sampling");
-    ctx->ItemInputValue("settings/##max_tokens", 33);
-    ctx->ItemCheck("settings/##greedy");
-    ctx->PopupCloseAll();
-    ctx->SetRef("//Transcript");
-    ctx->ItemClick("Continue");
-    IM_CHECK_EQ(count<command::Continue>(h.submitted()), 1);
-    const auto go = last<command::Continue>(h.submitted());
-    IM_CHECK_EQ(go.settings.max_tokens, 33);
-    IM_CHECK(go.settings.sampler.greedy);
-    h.window().shell().ui().generate = {};
-  });
+    add(harness, "prompt_generate_and_reply", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef("//Transcript");
+        ctx->ItemInput("##prompt");
+        ctx->KeyCharsReplace("and");
+        ctx->KeyPress(ImGuiKey_Enter);
+        IM_CHECK_EQ(count<command::Generate>(h.submitted()), 1);
+        IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and");
+        ctx->ItemInput("##prompt");
+        ctx->KeyCharsReplace("and then?");
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Enter);
+        IM_CHECK_EQ(count<command::Generate>(h.submitted()), 2);
+        IM_CHECK_STR_EQ(last<command::Generate>(h.submitted()).prompt.c_str(), "and then?");
+        IM_CHECK_EQ(last<command::Generate>(h.submitted()).after, 6);
+        ctx->ItemInput("##prompt");
+        ctx->KeyCharsReplace("one");
+        ctx->KeyPress(ImGuiMod_Shift | ImGuiKey_Enter);
+        ctx->KeyChars("two");
+        ctx->ItemClick("Generate");
+        IM_CHECK_EQ(count<command::Generate>(h.submitted()), 3);
+        const auto generate = last<command::Generate>(h.submitted());
+        IM_CHECK_STR_EQ(generate.prompt.c_str(), "one\ntwo");
+        IM_CHECK_EQ(generate.after, 0);
+        IM_CHECK(generate.chat);
+    });
+    add(harness, "prompt_sampling_settings", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->SetRef("//Transcript");
+        ctx->ItemClick("###sampling");
+        ctx->SetRef("//$FOCUSED");
+        picture_of_all(ctx, h, "sampling");
+        ctx->ItemInputValue("settings/##max_tokens", 33);
+        ctx->ItemCheck("settings/##greedy");
+        ctx->PopupCloseAll();
+        ctx->SetRef("//Transcript");
+        ctx->ItemClick("Continue");
+        IM_CHECK_EQ(count<command::Continue>(h.submitted()), 1);
+        const auto go = last<command::Continue>(h.submitted());
+        IM_CHECK_EQ(go.settings.max_tokens, 33);
+        IM_CHECK(go.settings.sampler.greedy);
+        h.window().shell().ui().generate = {};
+    });
 }
 
 void register_graph(Harness& harness) {
-  add(harness, "graph_click_and_double_click", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().ui().request_fit_graph = true;
-    ctx->Yield(40);
-    ctx->SetRef(child(ctx, "//Thought graph/canvas"));
-    ctx->ItemClick("thought 4");
-    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.thought, 4);
-    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 55);
-    ctx->SleepNoSkip(0.6f, 0.1f);
-    ctx->ItemDoubleClick("thought 2");
-    IM_CHECK_EQ(count<command::SetCurrent>(h.submitted()), 1);
-    IM_CHECK_EQ(last<command::SetCurrent>(h.submitted()).thought, 2);
-    picture_of_all(ctx, h, "graph-fitted");
-  });
-  add(harness, "graph_menu", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().ui().request_fit_graph = true;
-    ctx->Yield(40);
-    ctx->SetRef(child(ctx, "//Thought graph/canvas"));
-    ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Bookmark");
-    IM_CHECK_EQ(last<command::Bookmark>(h.submitted()).thought, 5);
-    IM_CHECK(last<command::Bookmark>(h.submitted()).on);
-    ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Rename...");
-    ctx->KeyCharsReplaceEnter("by the water");
-    IM_CHECK_STR_EQ(last<command::Rename>(h.submitted()).label.c_str(), "by the water");
-    IM_CHECK_EQ(last<command::Rename>(h.submitted()).thought, 5);
-    ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Remove");
-    IM_CHECK_EQ(last<command::RemoveThought>(h.submitted()).thought, 5);
-  });
-  add(harness, "graph_wheel_zooms_at_the_mouse", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().ui().request_fit_graph = true;
-    ctx->Yield(40);
-    ctx->SetRef(child(ctx, "//Thought graph/canvas"));
-    ctx->MouseMove("thought 4");
-    const ImRect before = ctx->ItemInfo("thought 4").RectFull;
-    const ImVec2 mouse = ImGui::GetIO().MousePos;
-    const float part = (mouse.x - before.Min.x) / before.GetWidth();
-    ctx->MouseWheelY(3);
-    ctx->Yield(40);
-    const ImRect after = ctx->ItemInfo("thought 4").RectFull;
-    IM_CHECK_GT(after.GetWidth(), 1.3f * before.GetWidth());
-    IM_CHECK_LT(std::fabs((mouse.x - after.Min.x) / after.GetWidth() - part), 0.02f);
-    h.window().shell().ui().request_fit_graph = true;
-  });
+    add(harness, "graph_click_and_double_click", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->ItemClick("thought 4");
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.thought, 4);
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 55);
+        ctx->SleepNoSkip(0.6f, 0.1f);
+        ctx->ItemDoubleClick("thought 2");
+        IM_CHECK_EQ(count<command::SetCurrent>(h.submitted()), 1);
+        IM_CHECK_EQ(last<command::SetCurrent>(h.submitted()).thought, 2);
+        picture_of_all(ctx, h, "graph-fitted");
+    });
+    add(harness, "graph_menu", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Bookmark");
+        IM_CHECK_EQ(last<command::Bookmark>(h.submitted()).thought, 5);
+        IM_CHECK(last<command::Bookmark>(h.submitted()).on);
+        ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Rename...");
+        ctx->KeyCharsReplaceEnter("by the water");
+        IM_CHECK_STR_EQ(last<command::Rename>(h.submitted()).label.c_str(), "by the water");
+        IM_CHECK_EQ(last<command::Rename>(h.submitted()).thought, 5);
+        ctx->ItemClick("thought 5", ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Remove");
+        IM_CHECK_EQ(last<command::RemoveThought>(h.submitted()).thought, 5);
+    });
+    add(harness, "graph_wheel_zooms_at_the_mouse", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->MouseMove("thought 4");
+        const ImRect before = ctx->ItemInfo("thought 4").RectFull;
+        const ImVec2 mouse = ImGui::GetIO().MousePos;
+        const float part = (mouse.x - before.Min.x) / before.GetWidth();
+        ctx->MouseWheelY(3);
+        ctx->Yield(40);
+        const ImRect after = ctx->ItemInfo("thought 4").RectFull;
+        IM_CHECK_GT(after.GetWidth(), 1.3f * before.GetWidth());
+        IM_CHECK_LT(std::fabs((mouse.x - after.Min.x) / after.GetWidth() - part), 0.02f);
+        h.window().shell().ui().request_fit_graph = true;
+    });
 }
 
 void register_others(Harness& harness) {
-  add(harness, "model_refit_and_copy", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().show_panel("Model and sidecar");
-    ctx->Yield(4);
-    picture_of_all(ctx, h, "model");
-    ctx->SetRef(child(ctx, "//Model and sidecar/scroll"));
-    ctx->ItemClick("model/model hash/Copy");
-    IM_CHECK_STR_EQ(ImGui::GetClipboardText(), h.snapshot()->model->sha256.c_str());
-    ctx->ItemCheck("###fit settings");
-    ctx->ItemInputValue("fit settings/##Hidden components", 64);
-    picture_of_all(ctx, h, "model-fit");
-    ctx->ItemClick("###fit sidecar");
-    IM_CHECK_EQ(last<command::FitSidecar>(h.submitted()).settings.pca.hidden_components, 64);
-    ctx->ItemUncheck("###fit settings");
-  });
-  add(harness, "jobs_cancel_and_log_filter", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().show_panel("Jobs and log");
-    ctx->Yield(4);
-    picture_of_all(ctx, h, "jobs");
-    ctx->ItemClick("//Jobs and log/**/job 6/Cancel");
-    IM_CHECK_EQ(last<command::CancelJob>(h.submitted()).job, 6);
-    ctx->SetRef("//Jobs and log");
-    ctx->ItemUncheck("Info");
-    ctx->ItemUncheck("Warnings");
-    ctx->ItemClick("Copy all");
-    const std::string copied = ImGui::GetClipboardText();
-    IM_CHECK(copied.find("export failed") != std::string::npos);
-    IM_CHECK(copied.find("generated 24") == std::string::npos);
-    ctx->ItemCheck("Info");
-    ctx->ItemCheck("Warnings");
-  });
-  add(harness, "every_script_is_drawn_or_escaped", [](ImGuiTestContext* ctx, Harness& h) {
-    h.show(scripts_snapshot());
-    ctx->Yield(10);
-    picture_of_all(ctx, h, "scripts");
-    ctx->SetRef(child(ctx, "//Transcript/flow"));
-    ctx->ItemClick("token 4");
-    IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 4);
-  });
-  add(harness, "large_session_stays_fluent", [](ImGuiTestContext* ctx, Harness& h) {
-    h.show(large_snapshot(4000, 2000));
-    ctx->Yield(20);
-    const auto start = std::chrono::steady_clock::now();
-    ctx->Yield(30);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / 30;
-    ctx->LogInfo("%.1f ms a frame", 1000 * seconds);
-    // Software rendering takes most of it; the bound is for machines under load.
-    IM_CHECK_LT(seconds, 0.3);
-  });
+    add(harness, "model_refit_and_copy", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Model and sidecar");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "model");
+        ctx->SetRef(child(ctx, "//Model and sidecar/scroll"));
+        ctx->ItemClick("model/model hash/Copy");
+        IM_CHECK_STR_EQ(ImGui::GetClipboardText(), h.snapshot()->model->sha256.c_str());
+        ctx->ItemCheck("###fit settings");
+        ctx->ItemInputValue("fit settings/##Hidden components", 64);
+        picture_of_all(ctx, h, "model-fit");
+        ctx->ItemClick("###fit sidecar");
+        IM_CHECK_EQ(last<command::FitSidecar>(h.submitted()).settings.pca.hidden_components, 64);
+        ctx->ItemUncheck("###fit settings");
+    });
+    add(harness, "jobs_cancel_and_log_filter", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Jobs and log");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "jobs");
+        ctx->ItemClick("//Jobs and log/**/job 6/Cancel");
+        IM_CHECK_EQ(last<command::CancelJob>(h.submitted()).job, 6);
+        ctx->SetRef("//Jobs and log");
+        ctx->ItemUncheck("Info");
+        ctx->ItemUncheck("Warnings");
+        ctx->ItemClick("Copy all");
+        const std::string copied = ImGui::GetClipboardText();
+        IM_CHECK(copied.find("export failed") != std::string::npos);
+        IM_CHECK(copied.find("generated 24") == std::string::npos);
+        ctx->ItemCheck("Info");
+        ctx->ItemCheck("Warnings");
+    });
+    add(harness, "every_script_is_drawn_or_escaped", [](ImGuiTestContext* ctx, Harness& h) {
+        h.show(scripts_snapshot());
+        ctx->Yield(10);
+        picture_of_all(ctx, h, "scripts");
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->ItemClick("token 4");
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 4);
+    });
+    add(harness, "large_session_stays_fluent", [](ImGuiTestContext* ctx, Harness& h) {
+        h.show(large_snapshot(4000, 2000));
+        ctx->Yield(20);
+        const auto start = std::chrono::steady_clock::now();
+        ctx->Yield(30);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / 30;
+        ctx->LogInfo("%.1f ms a frame", 1000 * seconds);
+        // Software rendering takes most of it; the bound is for machines under load.
+        IM_CHECK_LT(seconds, 0.3);
+    });
 }
 
 }  // namespace
 
 void register_panel_tests(Harness& harness) {
-  register_transcript(harness);
-  register_prompt(harness);
-  register_graph(harness);
-  register_others(harness);
+    register_transcript(harness);
+    register_prompt(harness);
+    register_graph(harness);
+    register_others(harness);
 }
 
 }  // namespace savepoint::test

@@ -10,183 +10,188 @@
 namespace savepoint::test {
 namespace {
 
-constexpr const char* kPanels[] = {"Transcript", "Thought graph", "Trajectory", "Latent editor", "Anomaly", "Reconstruction", "Model and sidecar", "Jobs and log"};
+constexpr const char* kPanels[] = {"Transcript", "Thought graph",  "Trajectory",        "Latent editor",
+                                   "Anomaly",    "Reconstruction", "Model and sidecar", "Jobs and log"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {
-  ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "shell", name);
-  test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
-    harness.show(sample_snapshot());
-    ctx->Yield(4);
-    body(ctx, harness);
-  };
+    ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "shell", name);
+    test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
+        harness.show(sample_snapshot());
+        ctx->Yield(4);
+        body(ctx, harness);
+    };
 }
 
 std::string empty_folder(const char* name) {
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / (std::string("savepoint-views-") + name);
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder.string();
+    const std::filesystem::path folder =
+        std::filesystem::temp_directory_path() / (std::string("savepoint-views-") + name);
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    return folder.string();
 }
 
 // All panels are there, inside the window, and none is squeezed.
 void check_layout(ImGuiTestContext* ctx, const char* what) {
-  const ImGuiViewport* view = ImGui::GetMainViewport();
-  for (const char* title : kPanels) {
-    const ImGuiWindow* window = ImGui::FindWindowByName(title);
-    IM_CHECK(window != nullptr);
-    IM_CHECK(window->DockNode != nullptr);
-    const ImRect rect = window->DockNode->Rect();
-    ctx->LogInfo("%s, %s: %.0fx%.0f", what, title, rect.GetWidth(), rect.GetHeight());
-    IM_CHECK_GE(rect.Min.x, 0.0f);
-    IM_CHECK_LE(rect.Max.x, view->Size.x);
-    IM_CHECK_LE(rect.Max.y, view->Size.y);
-    IM_CHECK_GT(rect.GetWidth(), 340.0f);
-    IM_CHECK_GT(rect.GetHeight(), 250.0f);
-  }
+    const ImGuiViewport* view = ImGui::GetMainViewport();
+    for (const char* title : kPanels) {
+        const ImGuiWindow* window = ImGui::FindWindowByName(title);
+        IM_CHECK(window != nullptr);
+        IM_CHECK(window->DockNode != nullptr);
+        const ImRect rect = window->DockNode->Rect();
+        ctx->LogInfo("%s, %s: %.0fx%.0f", what, title, rect.GetWidth(), rect.GetHeight());
+        IM_CHECK_GE(rect.Min.x, 0.0f);
+        IM_CHECK_LE(rect.Max.x, view->Size.x);
+        IM_CHECK_LE(rect.Max.y, view->Size.y);
+        IM_CHECK_GT(rect.GetWidth(), 340.0f);
+        IM_CHECK_GT(rect.GetHeight(), 250.0f);
+    }
 }
 
 void resize(ImGuiTestContext* ctx, Harness& h, int width, int height) {
-  h.window().resize(width, height);
-  wait_until(ctx, 3, [&] { return ImGui::GetIO().DisplaySize.x == static_cast<float>(width); });
-  ctx->Yield(3);
+    h.window().resize(width, height);
+    wait_until(ctx, 3, [&] { return ImGui::GetIO().DisplaySize.x == static_cast<float>(width); });
+    ctx->Yield(3);
 }
 
 void register_layout(Harness& harness) {
-  add(harness, "panels_keep_their_shares_when_resized", [](ImGuiTestContext* ctx, Harness& h) {
-    h.window().shell().reset_layout();
-    ctx->Yield(6);
-    resize(ctx, h, 1280, 800);
-    ctx->Yield(4);
-    check_layout(ctx, "made smaller");
-    picture_of_all(ctx, h, "resized-1280x800");
-    resize(ctx, h, 1600, 900);
-    ctx->Yield(4);
-    check_layout(ctx, "made larger again");
-  });
-  add(harness, "layout_resets_at_both_sizes", [](ImGuiTestContext* ctx, Harness& h) {
-    for (const ImVec2 size : {ImVec2(1280, 800), ImVec2(1600, 900)}) {
-      resize(ctx, h, static_cast<int>(size.x), static_cast<int>(size.y));
-      ctx->MenuClick("//##MainMenuBar/View/Anomaly");
-      ctx->Yield(2);
-      IM_CHECK(!ImGui::FindWindowByName("Anomaly")->Active);
-      ctx->MenuClick("//##MainMenuBar/View/Reset layout");
-      ctx->Yield(6);
-      check_layout(ctx, size.x < 1400 ? "1280x800" : "1600x900");
-      picture_of_all(ctx, h, size.x < 1400 ? "layout-1280x800" : "layout-1600x900");
-    }
-  });
-  add(harness, "each_panel_comes_forward", [](ImGuiTestContext* ctx, Harness& h) {
-    for (const char* title : kPanels) {
-      h.window().shell().show_panel(title);
-      ctx->Yield(5);
-      const ImGuiWindow* window = ImGui::FindWindowByName(title);
-      IM_CHECK(window != nullptr && window->Active && !window->Hidden);
-      IM_CHECK_EQ(window->DockNode->SelectedTabId, window->TabId);
-      ctx->CaptureReset();
-      ImStrncpy(ctx->CaptureArgs->InOutputFile, h.picture(std::string("panel-") + title).c_str(), IM_ARRAYSIZE(ctx->CaptureArgs->InOutputFile));
-      ctx->CaptureScreenshotWindow((std::string("//") + title).c_str(), ImGuiCaptureFlags_HideMouseCursor);
-    }
-  });
-  add(harness, "text_size", [](ImGuiTestContext* ctx, Harness& h) {
-    const float before = ImGui::GetStyle().FontSizeBase;
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Equal);
-    ctx->Yield(2);
-    IM_CHECK_EQ(h.settings().font_size, before + 1);
-    ctx->MenuClick("//##MainMenuBar/View/Default text size");
-    ctx->Yield(2);
-    IM_CHECK_EQ(h.settings().font_size, app::kDefaultFont);
-  });
-  add(harness, "tour_ticks_off", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->MenuClick("//##MainMenuBar/Help/Two-minute tour");
-    ctx->Yield(3);
-    IM_CHECK(ImGui::FindWindowByName("Two-minute tour")->Active);
-    picture_of_all(ctx, h, "tour");
-    ctx->WindowClose("//Two-minute tour");
-  });
+    add(harness, "panels_keep_their_shares_when_resized", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().reset_layout();
+        ctx->Yield(6);
+        resize(ctx, h, 1280, 800);
+        ctx->Yield(4);
+        check_layout(ctx, "made smaller");
+        picture_of_all(ctx, h, "resized-1280x800");
+        resize(ctx, h, 1600, 900);
+        ctx->Yield(4);
+        check_layout(ctx, "made larger again");
+    });
+    add(harness, "layout_resets_at_both_sizes", [](ImGuiTestContext* ctx, Harness& h) {
+        for (const ImVec2 size : {ImVec2(1280, 800), ImVec2(1600, 900)}) {
+            resize(ctx, h, static_cast<int>(size.x), static_cast<int>(size.y));
+            ctx->MenuClick("//##MainMenuBar/View/Anomaly");
+            ctx->Yield(2);
+            IM_CHECK(!ImGui::FindWindowByName("Anomaly")->Active);
+            ctx->MenuClick("//##MainMenuBar/View/Reset layout");
+            ctx->Yield(6);
+            check_layout(ctx, size.x < 1400 ? "1280x800" : "1600x900");
+            picture_of_all(ctx, h, size.x < 1400 ? "layout-1280x800" : "layout-1600x900");
+        }
+    });
+    add(harness, "each_panel_comes_forward", [](ImGuiTestContext* ctx, Harness& h) {
+        for (const char* title : kPanels) {
+            h.window().shell().show_panel(title);
+            ctx->Yield(5);
+            const ImGuiWindow* window = ImGui::FindWindowByName(title);
+            IM_CHECK(window != nullptr && window->Active && !window->Hidden);
+            IM_CHECK_EQ(window->DockNode->SelectedTabId, window->TabId);
+            ctx->CaptureReset();
+            ImStrncpy(ctx->CaptureArgs->InOutputFile, h.picture(std::string("panel-") + title).c_str(),
+                      IM_ARRAYSIZE(ctx->CaptureArgs->InOutputFile));
+            ctx->CaptureScreenshotWindow((std::string("//") + title).c_str(), ImGuiCaptureFlags_HideMouseCursor);
+        }
+    });
+    add(harness, "text_size", [](ImGuiTestContext* ctx, Harness& h) {
+        const float before = ImGui::GetStyle().FontSizeBase;
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Equal);
+        ctx->Yield(2);
+        IM_CHECK_EQ(h.settings().font_size, before + 1);
+        ctx->MenuClick("//##MainMenuBar/View/Default text size");
+        ctx->Yield(2);
+        IM_CHECK_EQ(h.settings().font_size, app::kDefaultFont);
+    });
+    add(harness, "tour_ticks_off", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->MenuClick("//##MainMenuBar/Help/Two-minute tour");
+        ctx->Yield(3);
+        IM_CHECK(ImGui::FindWindowByName("Two-minute tour")->Active);
+        picture_of_all(ctx, h, "tour");
+        ctx->WindowClose("//Two-minute tour");
+    });
 }
 
 void register_dialogs(Harness& harness) {
-  add(harness, "palette_finds_and_runs", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_P);
-    ctx->Yield(3);
-    picture_of_all(ctx, h, "palette");
-    ctx->KeyChars("colour anom");
-    ctx->KeyPress(ImGuiKey_Enter);
-    ctx->Yield(3);
-    IM_CHECK(h.window().shell().ui().colour == views::TokenColour::anomaly);
-    h.window().shell().ui().colour = views::TokenColour::log_probability;
-  });
-  add(harness, "save_as_asks_for_a_folder", [](ImGuiTestContext* ctx, Harness& h) {
-    const std::string folder = empty_folder("save");
-    auto unsaved = sample_snapshot();
-    unsaved->session.folder.clear();
-    h.show(unsaved);
-    ctx->Yield(2);
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
-    ctx->Yield(3);
-    ctx->SetRef("//Save session");
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(folder.c_str());
-    picture_of_all(ctx, h, "save-dialog");
-    ctx->ItemInput("##name");
-    ctx->KeyCharsReplace("mine");
-    ctx->ItemClick("###accept");
-    IM_CHECK_EQ(count<command::SaveSession>(h.submitted()), 1);
-    const auto saved = last<command::SaveSession>(h.submitted());
-    IM_CHECK_STR_EQ(saved.folder.c_str(), (folder + "/mine.savepoint").c_str());
-    IM_CHECK(saved.view.find("layout") != std::string::npos);
-  });
-  add(harness, "open_by_double_click", [](ImGuiTestContext* ctx, Harness& h) {
-    const std::string folder = empty_folder("open");
-    std::filesystem::create_directories(folder + "/inner/found.savepoint");
-    auto clean = sample_snapshot();
-    clean->session.modified = false;
-    h.show(clean);
-    ctx->Yield(2);
-    ctx->MenuClick("//##MainMenuBar/File/Open...");
-    ctx->SetRef("//Open session");
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(folder.c_str());
-    IM_CHECK(wait_until(ctx, 5, [&] { return ctx->ItemExists("//Open session/**/###inner"); }));
-    ctx->ItemDoubleClick("//Open session/**/###inner");
-    IM_CHECK(wait_until(ctx, 5, [&] { return ctx->ItemExists("//Open session/**/###found.savepoint"); }));
-    ctx->ItemDoubleClick("//Open session/**/###found.savepoint");
-    IM_CHECK_EQ(count<command::OpenSession>(h.submitted()), 1);
-    const auto opened = last<command::OpenSession>(h.submitted());
-    IM_CHECK_STR_EQ(opened.folder.c_str(), (folder + "/inner/found.savepoint").c_str());
-  });
-  add(harness, "unsaved_changes_are_asked_about", [](ImGuiTestContext* ctx, Harness& h) {
-    ctx->MenuClick("//##MainMenuBar/File/New session");
-    ctx->Yield(3);
-    picture_of_all(ctx, h, "unsaved");
-    ctx->ItemClick("//Unsaved changes/Cancel");
-    IM_CHECK_EQ(count<command::NewSession>(h.submitted()), 0);
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Q);
-    ctx->Yield(3);
-    IM_CHECK(!h.window().done());
-    ctx->ItemClick("//Unsaved changes/Cancel");
-    ctx->MenuClick("//##MainMenuBar/File/New session");
-    ctx->ItemClick("//Unsaved changes/Don't save");
-    IM_CHECK_EQ(count<command::NewSession>(h.submitted()), 1);
-  });
-  add(harness, "errors_show_and_are_dismissed", [](ImGuiTestContext* ctx, Harness& h) {
-    auto failed = sample_snapshot();
-    failed->errors.push_back({41, "Cannot save the session", "/mnt/nas/a.savepoint: the folder is read-only. Choose another folder with File > Save as."});
-    h.show(failed);
-    ctx->Yield(4);
-    picture_of_all(ctx, h, "error");
-    ctx->ItemClick("//Something went wrong/Dismiss");
-    IM_CHECK_EQ(count<command::DismissError>(h.submitted()), 1);
-    IM_CHECK_EQ(last<command::DismissError>(h.submitted()).error, 41);
-  });
+    add(harness, "palette_finds_and_runs", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_P);
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "palette");
+        ctx->KeyChars("colour anom");
+        ctx->KeyPress(ImGuiKey_Enter);
+        ctx->Yield(3);
+        IM_CHECK(h.window().shell().ui().colour == views::TokenColour::anomaly);
+        h.window().shell().ui().colour = views::TokenColour::log_probability;
+    });
+    add(harness, "save_as_asks_for_a_folder", [](ImGuiTestContext* ctx, Harness& h) {
+        const std::string folder = empty_folder("save");
+        auto unsaved = sample_snapshot();
+        unsaved->session.folder.clear();
+        h.show(unsaved);
+        ctx->Yield(2);
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
+        ctx->Yield(3);
+        ctx->SetRef("//Save session");
+        ctx->ItemInput("##folder");
+        ctx->KeyCharsReplaceEnter(folder.c_str());
+        picture_of_all(ctx, h, "save-dialog");
+        ctx->ItemInput("##name");
+        ctx->KeyCharsReplace("mine");
+        ctx->ItemClick("###accept");
+        IM_CHECK_EQ(count<command::SaveSession>(h.submitted()), 1);
+        const auto saved = last<command::SaveSession>(h.submitted());
+        IM_CHECK_STR_EQ(saved.folder.c_str(), (folder + "/mine.savepoint").c_str());
+        IM_CHECK(saved.view.find("layout") != std::string::npos);
+    });
+    add(harness, "open_by_double_click", [](ImGuiTestContext* ctx, Harness& h) {
+        const std::string folder = empty_folder("open");
+        std::filesystem::create_directories(folder + "/inner/found.savepoint");
+        auto clean = sample_snapshot();
+        clean->session.modified = false;
+        h.show(clean);
+        ctx->Yield(2);
+        ctx->MenuClick("//##MainMenuBar/File/Open...");
+        ctx->SetRef("//Open session");
+        ctx->ItemInput("##folder");
+        ctx->KeyCharsReplaceEnter(folder.c_str());
+        IM_CHECK(wait_until(ctx, 5, [&] { return ctx->ItemExists("//Open session/**/###inner"); }));
+        ctx->ItemDoubleClick("//Open session/**/###inner");
+        IM_CHECK(wait_until(ctx, 5, [&] { return ctx->ItemExists("//Open session/**/###found.savepoint"); }));
+        ctx->ItemDoubleClick("//Open session/**/###found.savepoint");
+        IM_CHECK_EQ(count<command::OpenSession>(h.submitted()), 1);
+        const auto opened = last<command::OpenSession>(h.submitted());
+        IM_CHECK_STR_EQ(opened.folder.c_str(), (folder + "/inner/found.savepoint").c_str());
+    });
+    add(harness, "unsaved_changes_are_asked_about", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->MenuClick("//##MainMenuBar/File/New session");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "unsaved");
+        ctx->ItemClick("//Unsaved changes/Cancel");
+        IM_CHECK_EQ(count<command::NewSession>(h.submitted()), 0);
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Q);
+        ctx->Yield(3);
+        IM_CHECK(!h.window().done());
+        ctx->ItemClick("//Unsaved changes/Cancel");
+        ctx->MenuClick("//##MainMenuBar/File/New session");
+        ctx->ItemClick("//Unsaved changes/Don't save");
+        IM_CHECK_EQ(count<command::NewSession>(h.submitted()), 1);
+    });
+    add(harness, "errors_show_and_are_dismissed", [](ImGuiTestContext* ctx, Harness& h) {
+        auto failed = sample_snapshot();
+        failed->errors.push_back(
+            {41, "Cannot save the session",
+             "/mnt/nas/a.savepoint: the folder is read-only. Choose another folder with File > Save as."});
+        h.show(failed);
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "error");
+        ctx->ItemClick("//Something went wrong/Dismiss");
+        IM_CHECK_EQ(count<command::DismissError>(h.submitted()), 1);
+        IM_CHECK_EQ(last<command::DismissError>(h.submitted()).error, 41);
+    });
 }
 
 }  // namespace
 
 void register_shell_tests(Harness& harness) {
-  register_layout(harness);
-  register_dialogs(harness);
+    register_layout(harness);
+    register_dialogs(harness);
 }
 
 }  // namespace savepoint::test

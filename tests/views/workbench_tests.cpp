@@ -17,294 +17,310 @@ namespace {
 constexpr double kPatience = 300;  // seconds; a sidecar may have to be fitted first
 
 std::string model_path() {
-  const char* named = std::getenv("SAVEPOINT_MODEL");
-  return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
+    const char* named = std::getenv("SAVEPOINT_MODEL");
+    return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
 }
 
 // Never the user's own: the small sidecar that is fitted where there is none must not be taken for a good one.
 std::string data_folder() {
-  const char* named = std::getenv("SAVEPOINT_DATA");
-  return named && *named ? named : (std::filesystem::temp_directory_path() / "savepoint-views-data").string();
+    const char* named = std::getenv("SAVEPOINT_DATA");
+    return named && *named ? named : (std::filesystem::temp_directory_path() / "savepoint-views-data").string();
 }
 
 std::string session_folder() { return (std::filesystem::temp_directory_path() / "savepoint-views-tour").string(); }
 
 // What the session held when it was saved, for comparison.
 struct Saved {
-  std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const Snapshot> snapshot;
 };
 Saved& saved() {
-  static Saved it;
-  return it;
+    static Saved it;
+    return it;
 }
 
 // One workbench for the tests of a harness: loading a model for each would take minutes.
 Workbench& workbench(Harness& harness, bool anew = false) {
-  static std::unique_ptr<Workbench> bench;
-  if (anew) bench.reset();
-  if (!bench) {
-    WorkbenchOptions options;
-    options.data_folder = data_folder();
-    options.device = "cpu";
-    options.fit.fit_tokens = 4096, options.fit.calibration_tokens = 1024, options.fit.own_samples = 4;  // where none is stored
-    bench = std::make_unique<Workbench>(options);
-    bench->submit(command::LoadModel{model_path()});
-  }
-  harness.connect({[] { return bench->snapshot(); }, [](Command command) { bench->submit(std::move(command)); }});
-  return *bench;
+    static std::unique_ptr<Workbench> bench;
+    if (anew) bench.reset();
+    if (!bench) {
+        WorkbenchOptions options;
+        options.data_folder = data_folder();
+        options.device = "cpu";
+        options.fit.fit_tokens = 4096, options.fit.calibration_tokens = 1024,
+        options.fit.own_samples = 4;  // where none is stored
+        bench = std::make_unique<Workbench>(options);
+        bench->submit(command::LoadModel{model_path()});
+    }
+    harness.connect({[] { return bench->snapshot(); }, [](Command command) { bench->submit(std::move(command)); }});
+    return *bench;
 }
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {
-  ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "program", name);
-  test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
-    workbench(harness);
-    ctx->Yield(3);
-    if (!wait_until(ctx, kPatience, [&] { return harness.snapshot()->model->phase == Phase::ready; })) {
-      IM_ERRORF("the model did not load: %s", harness.snapshot()->model->error.c_str());
-      return;
-    }
-    body(ctx, harness);
-  };
+    ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "program", name);
+    test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
+        workbench(harness);
+        ctx->Yield(3);
+        if (!wait_until(ctx, kPatience, [&] { return harness.snapshot()->model->phase == Phase::ready; })) {
+            IM_ERRORF("the model did not load: %s", harness.snapshot()->model->error.c_str());
+            return;
+        }
+        body(ctx, harness);
+    };
 }
 
 ImGuiTestRef child(ImGuiTestContext* ctx, const char* path) { return ctx->WindowInfo(path).ID; }
 
-bool settled(const Snapshot& s) { return !s.status.generating && s.path && !s.path->tokens.empty() && !s.path->generating; }
+bool settled(const Snapshot& s) {
+    return !s.status.generating && s.path && !s.path->tokens.empty() && !s.path->generating;
+}
 
 void set_length(ImGuiTestContext* ctx, int tokens) {
-  ctx->SetRef("//Transcript");
-  ctx->ItemClick("###sampling");
-  ctx->SetRef("//$FOCUSED");
-  ctx->ItemInputValue("settings/##max_tokens", tokens);
-  ctx->PopupCloseAll();
+    ctx->SetRef("//Transcript");
+    ctx->ItemClick("###sampling");
+    ctx->SetRef("//$FOCUSED");
+    ctx->ItemInputValue("settings/##max_tokens", tokens);
+    ctx->PopupCloseAll();
 }
 
 void type_prompt(ImGuiTestContext* ctx, const char* prompt) {
-  ctx->SetRef("//Transcript");
-  ctx->ItemInput("##prompt");
-  ctx->KeyCharsReplace(prompt);
+    ctx->SetRef("//Transcript");
+    ctx->ItemInput("##prompt");
+    ctx->KeyCharsReplace(prompt);
 }
 
 ThoughtView thought(const Snapshot& s, ThoughtId id) {
-  for (const ThoughtView& t : s.graph->thoughts)
-    if (t.id == id) return t;
-  return {};
+    for (const ThoughtView& t : s.graph->thoughts)
+        if (t.id == id) return t;
+    return {};
 }
 
 std::string text_of(const Snapshot& s) {
-  std::string text;
-  for (const auto& token : s.path->tokens) text += token->text;
-  return text;
+    std::string text;
+    for (const auto& token : s.path->tokens) text += token->text;
+    return text;
 }
 
 int64_t first_generated(const Snapshot& s) {
-  for (const auto& token : s.path->tokens)
-    if (!token->prompt) return token->position;
-  return -1;
+    for (const auto& token : s.path->tokens)
+        if (!token->prompt) return token->position;
+    return -1;
 }
 
 void register_small(Harness& harness) {
-  add(harness, "empty_prompt_is_an_error_dialog", [](ImGuiTestContext* ctx, Harness& h) {
-    type_prompt(ctx, "");
-    ctx->ItemClick("Raw text");
-    ctx->ItemClick("Generate");
-    IM_CHECK(wait_until(ctx, 20, [&] { return !h.snapshot()->errors.empty(); }));
-    ctx->Yield(4);
-    picture_of_all(ctx, h, "program-error");
-    ctx->ItemClick("//Something went wrong/Dismiss");
-    IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->errors.empty(); }));
-    ctx->ItemClick("//Transcript/Chat");
-  });
-  add(harness, "stop_ends_generation", [](ImGuiTestContext* ctx, Harness& h) {
-    set_length(ctx, 400);
-    type_prompt(ctx, "Write a long story about a lighthouse.");
-    ctx->ItemClick("Generate");
-    IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->status.generating && h.snapshot()->path && first_generated(*h.snapshot()) > 0; }));
-    ctx->ItemClick("//Transcript/Stop");
-    IM_CHECK(wait_until(ctx, 20, [&] { return settled(*h.snapshot()); }));
-    const int64_t count = static_cast<int64_t>(h.snapshot()->path->tokens.size()) - first_generated(*h.snapshot());
-    IM_CHECK_LT(count, 400);
-    IM_CHECK_GT(count, 0);
-  });
-  add(harness, "rename_and_bookmark", [](ImGuiTestContext* ctx, Harness& h) {
-    const ThoughtId id = h.snapshot()->current;
-    IM_CHECK_GT(id, 0);
-    const std::string card = "thought " + std::to_string(id);
-    h.window().shell().ui().request_fit_graph = true;
-    ctx->Yield(40);
-    ctx->SetRef(child(ctx, "//Thought graph/canvas"));
-    ctx->ItemClick(card.c_str(), ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Rename...");
-    ctx->KeyCharsReplaceEnter("lighthouse");
-    IM_CHECK(wait_until(ctx, 20, [&] { return thought(*h.snapshot(), id).label == "lighthouse"; }));
-    ctx->ItemClick(card.c_str(), ImGuiMouseButton_Right);
-    ctx->ItemClick("//$FOCUSED/Bookmark");
-    IM_CHECK(wait_until(ctx, 20, [&] { return thought(*h.snapshot(), id).bookmarked; }));
-    ctx->MenuClick("//##MainMenuBar/File/New session");
-    ctx->ItemClick("//Unsaved changes/Don't save");
-    IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->graph->thoughts.empty(); }));
-  });
+    add(harness, "empty_prompt_is_an_error_dialog", [](ImGuiTestContext* ctx, Harness& h) {
+        type_prompt(ctx, "");
+        ctx->ItemClick("Raw text");
+        ctx->ItemClick("Generate");
+        IM_CHECK(wait_until(ctx, 20, [&] { return !h.snapshot()->errors.empty(); }));
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "program-error");
+        ctx->ItemClick("//Something went wrong/Dismiss");
+        IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->errors.empty(); }));
+        ctx->ItemClick("//Transcript/Chat");
+    });
+    add(harness, "stop_ends_generation", [](ImGuiTestContext* ctx, Harness& h) {
+        set_length(ctx, 400);
+        type_prompt(ctx, "Write a long story about a lighthouse.");
+        ctx->ItemClick("Generate");
+        IM_CHECK(wait_until(ctx, 60, [&] {
+            return h.snapshot()->status.generating && h.snapshot()->path && first_generated(*h.snapshot()) > 0;
+        }));
+        ctx->ItemClick("//Transcript/Stop");
+        IM_CHECK(wait_until(ctx, 20, [&] { return settled(*h.snapshot()); }));
+        const int64_t count = static_cast<int64_t>(h.snapshot()->path->tokens.size()) - first_generated(*h.snapshot());
+        IM_CHECK_LT(count, 400);
+        IM_CHECK_GT(count, 0);
+    });
+    add(harness, "rename_and_bookmark", [](ImGuiTestContext* ctx, Harness& h) {
+        const ThoughtId id = h.snapshot()->current;
+        IM_CHECK_GT(id, 0);
+        const std::string card = "thought " + std::to_string(id);
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->ItemClick(card.c_str(), ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Rename...");
+        ctx->KeyCharsReplaceEnter("lighthouse");
+        IM_CHECK(wait_until(ctx, 20, [&] { return thought(*h.snapshot(), id).label == "lighthouse"; }));
+        ctx->ItemClick(card.c_str(), ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Bookmark");
+        IM_CHECK(wait_until(ctx, 20, [&] { return thought(*h.snapshot(), id).bookmarked; }));
+        ctx->MenuClick("//##MainMenuBar/File/New session");
+        ctx->ItemClick("//Unsaved changes/Don't save");
+        IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->graph->thoughts.empty(); }));
+    });
 }
 
 // -- the tour ----------------------------------------------------------------------------------------------------
 
 void type_and_stream(ImGuiTestContext* ctx, Harness& h) {
-  set_length(ctx, 24);
-  type_prompt(ctx, "Why is the sky blue?");
-  ctx->ItemClick("Generate");
-  size_t seen = 0, steps = 0;
-  const bool done = wait_until(ctx, 120, [&] {
-    const auto s = h.snapshot();
-    const size_t now = s->path ? s->path->tokens.size() : 0;
-    steps += now > seen;
-    seen = now;
-    return settled(*s) && first_generated(*s) > 0 && s->status.tokens_per_second > 0;
-  });
-  IM_CHECK(done);
-  IM_CHECK_GE(steps, 5u);  // it streamed rather than appearing at once
-  IM_CHECK_LE(static_cast<int64_t>(h.snapshot()->path->tokens.size()) - first_generated(*h.snapshot()), 24);
-  IM_CHECK_EQ(h.snapshot()->graph->thoughts.size(), 1u);
-  picture_of_all(ctx, h, "tour-1-streamed");
+    set_length(ctx, 24);
+    type_prompt(ctx, "Why is the sky blue?");
+    ctx->ItemClick("Generate");
+    size_t seen = 0, steps = 0;
+    const bool done = wait_until(ctx, 120, [&] {
+        const auto s = h.snapshot();
+        const size_t now = s->path ? s->path->tokens.size() : 0;
+        steps += now > seen;
+        seen = now;
+        return settled(*s) && first_generated(*s) > 0 && s->status.tokens_per_second > 0;
+    });
+    IM_CHECK(done);
+    IM_CHECK_GE(steps, 5u);  // it streamed rather than appearing at once
+    IM_CHECK_LE(static_cast<int64_t>(h.snapshot()->path->tokens.size()) - first_generated(*h.snapshot()), 24);
+    IM_CHECK_EQ(h.snapshot()->graph->thoughts.size(), 1u);
+    picture_of_all(ctx, h, "tour-1-streamed");
 }
 
 void click_a_token(ImGuiTestContext* ctx, Harness& h, int64_t position) {
-  ctx->SetRef(child(ctx, "//Transcript/flow"));
-  ctx->ItemClick(("token " + std::to_string(position)).c_str());
-  IM_CHECK(wait_until(ctx, 30, [&] { return h.snapshot()->selected.position == position; }));
-  const TokenView& token = *h.snapshot()->path->tokens[position];
-  IM_CHECK_EQ(token.next.size(), 10u);
-  IM_CHECK(std::isfinite(token.log_probability));
+    ctx->SetRef(child(ctx, "//Transcript/flow"));
+    ctx->ItemClick(("token " + std::to_string(position)).c_str());
+    IM_CHECK(wait_until(ctx, 30, [&] { return h.snapshot()->selected.position == position; }));
+    const TokenView& token = *h.snapshot()->path->tokens[position];
+    IM_CHECK_EQ(token.next.size(), 10u);
+    IM_CHECK(std::isfinite(token.log_probability));
 }
 
 void see_the_analyses(ImGuiTestContext* ctx, Harness& h) {
-  IM_CHECK(wait_until(ctx, kPatience, [&] { return h.snapshot()->sidecar->phase == Phase::ready; }));
-  ctx->SetRef("//Transcript");
-  ctx->ComboClick("##colour/Anomaly");
-  h.window().shell().show_panel("Anomaly");
-  IM_CHECK(wait_until(ctx, 120, [&] {
-    const auto& a = h.snapshot()->anomaly;
-    return a && a->tokens == static_cast<int64_t>(h.snapshot()->path->tokens.size()) && a->scored == a->tokens;
-  }));
-  const AnomalyView& anomaly = *h.snapshot()->anomaly;
-  IM_CHECK_EQ(anomaly.layers, h.snapshot()->model->layers);
-  IM_CHECK_EQ(static_cast<int64_t>(anomaly.percentile.size()), anomaly.tokens * anomaly.layers * anomaly.heads);
-  picture_of_all(ctx, h, "tour-2-anomaly");
-  IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->trajectory && !h.snapshot()->trajectory->points.empty(); }));
-  h.window().shell().show_panel("Reconstruction");
-  IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->reconstruction && !h.snapshot()->reconstruction->hidden_fvu.empty(); }));
-  IM_CHECK_GT(h.snapshot()->reconstruction->bytes_per_token, 0);
-  picture_of_all(ctx, h, "tour-3-reconstruction");
+    IM_CHECK(wait_until(ctx, kPatience, [&] { return h.snapshot()->sidecar->phase == Phase::ready; }));
+    ctx->SetRef("//Transcript");
+    ctx->ComboClick("##colour/Anomaly");
+    h.window().shell().show_panel("Anomaly");
+    IM_CHECK(wait_until(ctx, 120, [&] {
+        const auto& a = h.snapshot()->anomaly;
+        return a && a->tokens == static_cast<int64_t>(h.snapshot()->path->tokens.size()) && a->scored == a->tokens;
+    }));
+    const AnomalyView& anomaly = *h.snapshot()->anomaly;
+    IM_CHECK_EQ(anomaly.layers, h.snapshot()->model->layers);
+    IM_CHECK_EQ(static_cast<int64_t>(anomaly.percentile.size()), anomaly.tokens * anomaly.layers * anomaly.heads);
+    picture_of_all(ctx, h, "tour-2-anomaly");
+    IM_CHECK(
+        wait_until(ctx, 120, [&] { return h.snapshot()->trajectory && !h.snapshot()->trajectory->points.empty(); }));
+    h.window().shell().show_panel("Reconstruction");
+    IM_CHECK(wait_until(
+        ctx, 120, [&] { return h.snapshot()->reconstruction && !h.snapshot()->reconstruction->hidden_fvu.empty(); }));
+    IM_CHECK_GT(h.snapshot()->reconstruction->bytes_per_token, 0);
+    picture_of_all(ctx, h, "tour-3-reconstruction");
 }
 
 void drag_a_slider(ImGuiTestContext* ctx, Harness& h, int64_t position) {
-  click_a_token(ctx, h, position);
-  IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->latent && h.snapshot()->latent->token.position == position; }));
-  const std::string slider = "//Latent editor/**/0/##z";
-  IM_CHECK(wait_until(ctx, 20, [&] { return ctx->ItemExists(slider.c_str()); }));
-  ctx->MouseMove(slider.c_str());
-  const ImRect rect = ctx->ItemInfo(slider.c_str()).RectFull;
-  ctx->MouseDown();
-  ctx->MouseMoveToPos({rect.Max.x - 0.12f * rect.GetWidth(), rect.GetCenter().y});
-  IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->preview && !h.snapshot()->preview->edits.empty(); }));
-  const auto first = h.snapshot()->preview;
-  ctx->MouseMoveToPos({rect.Min.x + 0.06f * rect.GetWidth(), rect.GetCenter().y});
-  ctx->MouseUp();
-  // The preview follows the slider.
-  IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->preview && h.snapshot()->preview->edits != first->edits; }));
-  const auto preview = h.snapshot()->preview;
-  IM_CHECK(preview->edits[0].amount < 0);
-  IM_CHECK_GT(preview->kl_edited, 0);
-  IM_CHECK(preview->rows.size() >= 10);
-  picture_of_all(ctx, h, "tour-4-edit");
+    click_a_token(ctx, h, position);
+    IM_CHECK(
+        wait_until(ctx, 60, [&] { return h.snapshot()->latent && h.snapshot()->latent->token.position == position; }));
+    const std::string slider = "//Latent editor/**/0/##z";
+    IM_CHECK(wait_until(ctx, 20, [&] { return ctx->ItemExists(slider.c_str()); }));
+    ctx->MouseMove(slider.c_str());
+    const ImRect rect = ctx->ItemInfo(slider.c_str()).RectFull;
+    ctx->MouseDown();
+    ctx->MouseMoveToPos({rect.Max.x - 0.12f * rect.GetWidth(), rect.GetCenter().y});
+    IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->preview && !h.snapshot()->preview->edits.empty(); }));
+    const auto first = h.snapshot()->preview;
+    ctx->MouseMoveToPos({rect.Min.x + 0.06f * rect.GetWidth(), rect.GetCenter().y});
+    ctx->MouseUp();
+    // The preview follows the slider.
+    IM_CHECK(
+        wait_until(ctx, 60, [&] { return h.snapshot()->preview && h.snapshot()->preview->edits != first->edits; }));
+    const auto preview = h.snapshot()->preview;
+    IM_CHECK(preview->edits[0].amount < 0);
+    IM_CHECK_GT(preview->kl_edited, 0);
+    IM_CHECK(preview->rows.size() >= 10);
+    picture_of_all(ctx, h, "tour-4-edit");
 }
 
 void resume_as_a_branch(ImGuiTestContext* ctx, Harness& h) {
-  const size_t before = h.snapshot()->graph->thoughts.size();
-  ctx->ItemClick("//Latent editor/Resume from here");
-  IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->graph->thoughts.size() == before + 1 && settled(*h.snapshot()); }));
-  const ThoughtView& branch = h.snapshot()->graph->thoughts.back();
-  IM_CHECK(branch.edge == EdgeKind::intervention);
-  IM_CHECK_EQ(branch.parent, h.snapshot()->graph->thoughts.front().id);
-  IM_CHECK_GT(branch.tokens, 0);
-  picture_of_all(ctx, h, "tour-5-branch");
+    const size_t before = h.snapshot()->graph->thoughts.size();
+    ctx->ItemClick("//Latent editor/Resume from here");
+    IM_CHECK(wait_until(ctx, 120,
+                        [&] { return h.snapshot()->graph->thoughts.size() == before + 1 && settled(*h.snapshot()); }));
+    const ThoughtView& branch = h.snapshot()->graph->thoughts.back();
+    IM_CHECK(branch.edge == EdgeKind::intervention);
+    IM_CHECK_EQ(branch.parent, h.snapshot()->graph->thoughts.front().id);
+    IM_CHECK_GT(branch.tokens, 0);
+    picture_of_all(ctx, h, "tour-5-branch");
 }
 
 void save_by_dialog(ImGuiTestContext* ctx, Harness& h) {
-  std::filesystem::remove_all(session_folder());
-  std::filesystem::create_directories(session_folder());
-  ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
-  ctx->Yield(3);
-  ctx->SetRef("//Save session");
-  ctx->ItemInput("##folder");
-  ctx->KeyCharsReplaceEnter(session_folder().c_str());
-  ctx->ItemInput("##name");
-  ctx->KeyCharsReplace("tour");
-  ctx->ItemClick("###accept");
-  IM_CHECK(wait_until(ctx, 60, [&] { return !h.snapshot()->session.modified && !h.snapshot()->session.folder.empty(); }));
-  IM_CHECK(std::filesystem::exists(session_folder() + "/tour.savepoint/manifest.json"));
-  saved().snapshot = h.snapshot();
+    std::filesystem::remove_all(session_folder());
+    std::filesystem::create_directories(session_folder());
+    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
+    ctx->Yield(3);
+    ctx->SetRef("//Save session");
+    ctx->ItemInput("##folder");
+    ctx->KeyCharsReplaceEnter(session_folder().c_str());
+    ctx->ItemInput("##name");
+    ctx->KeyCharsReplace("tour");
+    ctx->ItemClick("###accept");
+    IM_CHECK(
+        wait_until(ctx, 60, [&] { return !h.snapshot()->session.modified && !h.snapshot()->session.folder.empty(); }));
+    IM_CHECK(std::filesystem::exists(session_folder() + "/tour.savepoint/manifest.json"));
+    saved().snapshot = h.snapshot();
 }
 
 void register_tour(Harness& harness) {
-  add(harness, "tour", [](ImGuiTestContext* ctx, Harness& h) {
-    type_and_stream(ctx, h);
-    if (ctx->IsError()) return;
-    const int64_t position = first_generated(*h.snapshot()) + 2;
-    click_a_token(ctx, h, position);
-    see_the_analyses(ctx, h);
-    if (ctx->IsError()) return;
-    drag_a_slider(ctx, h, position);
-    resume_as_a_branch(ctx, h);
-    if (ctx->IsError()) return;
-    save_by_dialog(ctx, h);
-    for (const ErrorView& error : h.snapshot()->errors) IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
-    ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Q);
-    ctx->Yield(4);
-    IM_CHECK(h.window().done());
-  });
+    add(harness, "tour", [](ImGuiTestContext* ctx, Harness& h) {
+        type_and_stream(ctx, h);
+        if (ctx->IsError()) return;
+        const int64_t position = first_generated(*h.snapshot()) + 2;
+        click_a_token(ctx, h, position);
+        see_the_analyses(ctx, h);
+        if (ctx->IsError()) return;
+        drag_a_slider(ctx, h, position);
+        resume_as_a_branch(ctx, h);
+        if (ctx->IsError()) return;
+        save_by_dialog(ctx, h);
+        for (const ErrorView& error : h.snapshot()->errors)
+            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Q);
+        ctx->Yield(4);
+        IM_CHECK(h.window().done());
+    });
 }
 
 }  // namespace
 
 void register_workbench_tests(Harness& harness) {
-  register_small(harness);
-  register_tour(harness);
+    register_small(harness);
+    register_tour(harness);
 }
 
 // In a fresh window over a fresh workbench.
 void register_reopening_tests(Harness& harness) {
-  workbench(harness, true);
-  add(harness, "reopened", [](ImGuiTestContext* ctx, Harness& h) {
-    const auto before = saved().snapshot;
-    IM_CHECK(before != nullptr);
-    ctx->MenuClick("//##MainMenuBar/File/Open...");
-    ctx->SetRef("//Open session");
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(session_folder().c_str());
-    IM_CHECK(wait_until(ctx, 10, [&] { return ctx->ItemExists("//Open session/**/###tour.savepoint"); }));
-    ctx->ItemDoubleClick("//Open session/**/###tour.savepoint");
-    IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->graph->thoughts.size() == before->graph->thoughts.size() && h.snapshot()->path; }));
-    IM_CHECK_EQ(h.snapshot()->current, before->current);
-    IM_CHECK_STR_EQ(text_of(*h.snapshot()).c_str(), text_of(*before).c_str());
-    IM_CHECK(!h.snapshot()->session.modified);
-    IM_CHECK(h.window().shell().ui().colour == views::TokenColour::anomaly);
-    for (size_t i = 0; i < before->graph->thoughts.size(); ++i) {
-      const ThoughtView &a = before->graph->thoughts[i], &b = h.snapshot()->graph->thoughts[i];
-      IM_CHECK_EQ(a.id, b.id);
-      IM_CHECK(a.edge == b.edge);
-      IM_CHECK_STR_EQ(a.detail.c_str(), b.detail.c_str());
-      IM_CHECK_EQ(a.tokens, b.tokens);
-    }
-    ctx->Yield(10);
-    picture_of_all(ctx, h, "tour-6-reopened");
-    // And it goes on from there.
-    const auto count = h.snapshot()->graph->thoughts.size();
-    set_length(ctx, 4);
-    ctx->ItemClick("//Transcript/Continue");
-    IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->graph->thoughts.size() == count + 1 && settled(*h.snapshot()); }));
-    for (const ErrorView& error : h.snapshot()->errors) IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
-  });
+    workbench(harness, true);
+    add(harness, "reopened", [](ImGuiTestContext* ctx, Harness& h) {
+        const auto before = saved().snapshot;
+        IM_CHECK(before != nullptr);
+        ctx->MenuClick("//##MainMenuBar/File/Open...");
+        ctx->SetRef("//Open session");
+        ctx->ItemInput("##folder");
+        ctx->KeyCharsReplaceEnter(session_folder().c_str());
+        IM_CHECK(wait_until(ctx, 10, [&] { return ctx->ItemExists("//Open session/**/###tour.savepoint"); }));
+        ctx->ItemDoubleClick("//Open session/**/###tour.savepoint");
+        IM_CHECK(wait_until(ctx, 60, [&] {
+            return h.snapshot()->graph->thoughts.size() == before->graph->thoughts.size() && h.snapshot()->path;
+        }));
+        IM_CHECK_EQ(h.snapshot()->current, before->current);
+        IM_CHECK_STR_EQ(text_of(*h.snapshot()).c_str(), text_of(*before).c_str());
+        IM_CHECK(!h.snapshot()->session.modified);
+        IM_CHECK(h.window().shell().ui().colour == views::TokenColour::anomaly);
+        for (size_t i = 0; i < before->graph->thoughts.size(); ++i) {
+            const ThoughtView &a = before->graph->thoughts[i], &b = h.snapshot()->graph->thoughts[i];
+            IM_CHECK_EQ(a.id, b.id);
+            IM_CHECK(a.edge == b.edge);
+            IM_CHECK_STR_EQ(a.detail.c_str(), b.detail.c_str());
+            IM_CHECK_EQ(a.tokens, b.tokens);
+        }
+        ctx->Yield(10);
+        picture_of_all(ctx, h, "tour-6-reopened");
+        // And it goes on from there.
+        const auto count = h.snapshot()->graph->thoughts.size();
+        set_length(ctx, 4);
+        ctx->ItemClick("//Transcript/Continue");
+        IM_CHECK(wait_until(
+            ctx, 120, [&] { return h.snapshot()->graph->thoughts.size() == count + 1 && settled(*h.snapshot()); }));
+        for (const ErrorView& error : h.snapshot()->errors)
+            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+    });
 }
 
 }  // namespace savepoint::test
