@@ -12,7 +12,9 @@ namespace {
 // -- session ---------------------------------------------------------------------------------------------------
 
 int info(const Common&, const std::string& folder) {
-    std::cout << inspect_session(folder, false).facts.dump(2) << "\n";
+    const SessionSummary summary = inspect_session(folder, false);
+    if (summary.facts.is_null()) throw FileError(folder, summary.problems.empty() ? "is no session" : summary.problems.front());
+    std::cout << summary.facts.dump(2) << "\n";
     return 0;
 }
 

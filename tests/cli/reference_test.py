@@ -3,7 +3,7 @@ import json
 
 from _savepoint import SOURCE, run, run_json
 
-reference = json.load(open(f"{SOURCE}/tests/data/smollm2_fp32.json"))
+reference = json.load(open(f"{SOURCE}/tests/data/reference.json"))
 SMALL_GAP = 4e-3  # two candidates closer than this may change places
 
 for prompt in reference["prompts"]:
