@@ -120,6 +120,9 @@ void Analyses::take_reconstruction(Desk& desk) {
 void Analyses::live(Desk& desk, ThoughtId thought) {
     const auto start = std::chrono::steady_clock::now();
     if (!desk.fit.sidecar || start < live_again_) return;
+    // A session just opened lacks hidden states of earlier thoughts: scores follow when they have come back.
+    for (const PathSpan& span : desk.graph.path(thought))
+        if (!rows_are_there(desk, span.thought)) return;
     const bool scoring = desk.reference(desk.map) != nullptr;
     if (scoring && desk.graph.path_length(thought) - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
     catch_up(desk, thought);
