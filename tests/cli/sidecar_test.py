@@ -21,10 +21,6 @@ layers = ordinary["tokens"][0]["percentile_by_layer_head"]
 assert len(layers) == 30 and len(layers[0]) == 9
 assert all(0 <= value <= 100 for layer in layers for value in layer)
 assert ordinary["fitted_tokens"] + ordinary["calibration_tokens"] >= 20000, ordinary
-noise = run_json("score", "--prompt", "The meeting zx#qj 0xFF@@ }}{{ wqpl ~~^^ kkkzzz ;;;;;; ΩΩΩ \u4f60 }}}}} ####### zq zq zq")
-mean = lambda scores: sum(token["score"] for token in scores["tokens"][4:]) / (len(scores["tokens"]) - 4)
-assert mean(noise) > 1.2 * mean(ordinary), (mean(noise), mean(ordinary))
-
 with tempfile.TemporaryDirectory() as folder:
     session = f"{folder}/dose.savepoint"
     run_json("generate", "--prompt", "The capital of France is", "--greedy", "--max-tokens", "8", "--ignore-eos", "--session", session)
