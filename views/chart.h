@@ -49,13 +49,13 @@ void gradient_legend(const char* label, const char* low, const char* high, const
 
 // Cells [columns x rows] in a rectangle; row 0 is at the bottom when `upward`, else at the top.
 struct Grid {
-  ImVec2 min, max;
-  int64_t columns = 0, rows = 0;
-  bool upward = false;
+    ImVec2 min, max;
+    int64_t columns = 0, rows = 0;
+    bool upward = false;
 
-  ImVec2 cell_size() const;
-  ImVec2 cell_min(int64_t column, int64_t row) const;
-  bool locate(ImVec2 point, int64_t& column, int64_t& row) const;
+    ImVec2 cell_size() const;
+    ImVec2 cell_min(int64_t column, int64_t row) const;
+    bool locate(ImVec2 point, int64_t& column, int64_t& row) const;
 };
 void draw_cells(ImDrawList* draw, const Grid& grid, const std::function<ImU32(int64_t column, int64_t row)>& colour);
 void outline_cells(ImDrawList* draw, const Grid& grid, int64_t column, int64_t row, int64_t columns, int64_t rows,

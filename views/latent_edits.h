@@ -14,9 +14,9 @@ namespace savepoint::views {
 
 // What a slider or an operation acts on. Keys and values: of `block`; hidden: of the whole group.
 struct EditScope {
-  LatentPart part = LatentPart::hidden;
-  int64_t group = 0, block = -1;
-  int64_t first_token = 0, last_token = 0;
+    LatentPart part = LatentPart::hidden;
+    int64_t group = 0, block = -1;
+    int64_t first_token = 0, last_token = 0;
 };
 
 LatentEdit make_edit(EditKind kind, const EditScope& scope);

@@ -22,21 +22,28 @@ std::vector<CloudPoint> cloud_points(const TrajectoryView& view, PointColour by)
 // branched from, each end in its token's colour.
 std::vector<CloudLine> path_lines(const TrajectoryView& view, const GraphView& graph, PointColour by);
 
-struct Bounds { Vec3 low{}, high{}; };
+struct Bounds {
+    Vec3 low{}, high{};
+};
 Bounds bounds_of(const TrajectoryView& view);
 // Without the outermost points when they would squeeze the others into a corner: `outside` counts those left out.
 Bounds central_bounds(const TrajectoryView& view, int& outside);
 // Looks at the bounds with a margin; keeps the camera's angles and kind.
 CloudCamera fit_camera(CloudCamera camera, const Bounds& bounds, float aspect);
 
-struct AxisTick { float value; std::string text; };
+struct AxisTick {
+    float value;
+    std::string text;
+};
 // Round values at about `count` places between low and high.
 std::vector<AxisTick> ticks(float low, float high, int count);
 
 // The 2D view's grid, or the 3D view's floor and its three axes.
 std::vector<CloudLine> frame_lines(const CloudCamera& camera, const Bounds& bounds, float aspect);
 // The corner that the 3D axes start from, and their ends.
-struct AxisEnds { Vec3 corner{}, ends[3]; };
+struct AxisEnds {
+    Vec3 corner{}, ends[3];
+};
 AxisEnds axis_ends(const Bounds& bounds);
 
 }  // namespace savepoint::views

@@ -28,7 +28,8 @@ constexpr int64_t kPrompt = 512, kDecoded = 64;
 
 // Plain English of the length asked for, the same every time.
 std::vector<TokenId> bench_prompt(const Tokenizer& tokenizer) {
-    const std::string sentence = "The keeper of the lighthouse wrote down the wind, the tide and every ship that passed. ";
+    const std::string sentence =
+        "The keeper of the lighthouse wrote down the wind, the tide and every ship that passed. ";
     std::string text;
     std::vector<TokenId> ids;
     while (static_cast<int64_t>(ids.size()) < kPrompt) {
@@ -51,7 +52,9 @@ double prefill_speed(const OpenModel& model, const std::vector<TokenId>& prompt)
 }
 
 // Decoding after the same prompt with and without capture, in turns, so that both meet the same machine.
-struct DecodeSpeed { double plain, capture; };
+struct DecodeSpeed {
+    double plain, capture;
+};
 DecodeSpeed decode_speed(const OpenModel& model, const std::vector<TokenId>& prompt) {
     KvCache cache = model.transformer.make_cache(kPrompt + kDecoded);
     model.transformer.prefill_chunked(cache, prompt, 128);
@@ -62,7 +65,8 @@ DecodeSpeed decode_speed(const OpenModel& model, const std::vector<TokenId>& pro
             ForwardOptions options;
             options.capture = keep;
             const auto start = Clock::now();
-            for (int64_t i = 0; i < kDecoded; ++i) model.transformer.decode(cache, prompt[static_cast<size_t>(i)], options);
+            for (int64_t i = 0; i < kDecoded; ++i)
+                model.transformer.decode(cache, prompt[static_cast<size_t>(i)], options);
             (keep ? capture : plain).push_back(1000.0 * kDecoded / milliseconds_since(start));
         }
     return {quantile(plain, 0.5), quantile(capture, 0.5)};
@@ -119,7 +123,8 @@ std::vector<double> preview_times(Workbench& workbench) {
 
 nlohmann::json session_figures(Workbench& workbench) {
     const std::string folder =
-        (std::filesystem::temp_directory_path() / ("savepoint-bench-" + std::to_string(getpid()) + ".savepoint")).string();
+        (std::filesystem::temp_directory_path() / ("savepoint-bench-" + std::to_string(getpid()) + ".savepoint"))
+            .string();
     auto start = Clock::now();
     workbench.submit(command::SaveSession{folder, "{}"});
     finish(workbench);

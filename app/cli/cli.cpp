@@ -93,7 +93,8 @@ std::string fit_folder(const Common& common, const std::string& model_sha256) {
 ReferenceFit::Result stored_fit(const Common& common, const std::string& model_sha256) {
     const std::string folder = fit_folder(common, model_sha256);
     ReferenceFit::Result fit = load_fit(folder, model_sha256);
-    if (!fit.sidecar) throw Error(folder + ": no fitted sidecar for this model; make one with `savepoint fit --default`");
+    if (!fit.sidecar)
+        throw Error(folder + ": no fitted sidecar for this model; make one with `savepoint fit --default`");
     return fit;
 }
 

@@ -19,7 +19,7 @@
 namespace savepoint::cli {
 
 struct Common {
-    std::string model;            // path of a GGUF file
+    std::string model;  // path of a GGUF file
     std::string device = "auto";
     std::string data_folder;
     int threads = 0;

@@ -59,8 +59,8 @@ int logits(const Common& common, const std::string& prompt, bool chat, int64_t t
     }
     for (const auto& entry : result["top"])
         std::cout << entry[1].get<float>() << "\t" << entry[0] << "\t"
-                  << nlohmann::json(model.tokenizer.piece(entry[0].get<TokenId>())).dump(-1, ' ', false,
-                         nlohmann::json::error_handler_t::replace)
+                  << nlohmann::json(model.tokenizer.piece(entry[0].get<TokenId>()))
+                         .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
                   << "\n";
     return 0;
 }
@@ -96,8 +96,10 @@ int score(const Common& common, const std::string& prompt, bool chat, FeatureMap
         tokens.push_back(std::move(token));
     }
     if (common.json) {
-        print_json({{"phi", to_string(map)}, {"fitted_tokens", reference.fitted_tokens()},
-                    {"calibration_tokens", reference.calibration_tokens()}, {"tokens", tokens}});
+        print_json({{"phi", to_string(map)},
+                    {"fitted_tokens", reference.fitted_tokens()},
+                    {"calibration_tokens", reference.calibration_tokens()},
+                    {"tokens", tokens}});
         return 0;
     }
     std::cout << "percentile\tscore\ttoken\n";
@@ -113,15 +115,26 @@ void add_generate(Registry registry) {
     auto arguments = std::make_shared<GenerateArguments>();
     CLI::App* command = add_command(registry, "generate", "Generate text after a prompt");
     SamplerSettings& sampler = arguments->settings.sampler;
-    command->add_option("--prompt", arguments->prompt, "Raw text; special tokens in it are parsed, none is added")->required();
+    command->add_option("--prompt", arguments->prompt, "Raw text; special tokens in it are parsed, none is added")
+        ->required();
     command->add_flag("--chat", arguments->chat, "The prompt is a user's message in the chat template");
     command->add_option("--max-tokens", arguments->settings.max_tokens, "Stop after this many tokens")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))->capture_default_str();
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+        ->capture_default_str();
     auto* greedy = command->add_flag("--greedy", sampler.greedy, "Always the most likely token");
-    command->add_option("--temperature", sampler.temperature)->check(CLI::Range(0.0f, 100.0f))->capture_default_str()->excludes(greedy);
+    command->add_option("--temperature", sampler.temperature)
+        ->check(CLI::Range(0.0f, 100.0f))
+        ->capture_default_str()
+        ->excludes(greedy);
     command->add_option("--top-k", sampler.top_k, "0: off")->check(CLI::NonNegativeNumber)->excludes(greedy);
-    command->add_option("--top-p", sampler.top_p)->check(CLI::Range(0.0f, 1.0f))->capture_default_str()->excludes(greedy);
-    command->add_option("--min-p", sampler.min_p)->check(CLI::Range(0.0f, 1.0f))->capture_default_str()->excludes(greedy);
+    command->add_option("--top-p", sampler.top_p)
+        ->check(CLI::Range(0.0f, 1.0f))
+        ->capture_default_str()
+        ->excludes(greedy);
+    command->add_option("--min-p", sampler.min_p)
+        ->check(CLI::Range(0.0f, 1.0f))
+        ->capture_default_str()
+        ->excludes(greedy);
     command->add_option("--seed", sampler.seed)->capture_default_str();
     command->add_flag("--ignore-eos", arguments->settings.ignore_end, "Go on after an end-of-text token");
     command->add_option("--session", arguments->session, "Save the thought into this session folder");
@@ -131,7 +144,11 @@ void add_generate(Registry registry) {
 }
 
 void add_logits(Registry registry) {
-    struct Arguments { std::string prompt; bool chat = false; int64_t top = 20; };
+    struct Arguments {
+        std::string prompt;
+        bool chat = false;
+        int64_t top = 20;
+    };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* command = add_command(registry, "logits", "Print the most likely next tokens with their logits");
     command->add_option("--prompt", arguments->prompt, "Raw text")->required();
@@ -145,12 +162,16 @@ void add_logits(Registry registry) {
 }
 
 void add_score(Registry registry) {
-    struct Arguments { std::string prompt, phi = "elu1"; bool chat = false; };
+    struct Arguments {
+        std::string prompt, phi = "elu1";
+        bool chat = false;
+    };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* command = add_command(registry, "score", "Anomaly scores of every token of a prompt");
     command->add_option("--prompt", arguments->prompt, "Raw text")->required();
     command->add_flag("--chat", arguments->chat, "The prompt is a user's message in the chat template");
-    command->add_option("--phi", arguments->phi, "Feature map of the linear-attention state: identity or elu1")->capture_default_str();
+    command->add_option("--phi", arguments->phi, "Feature map of the linear-attention state: identity or elu1")
+        ->capture_default_str();
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] {
             return score(common, arguments->prompt, arguments->chat, feature_map_from(arguments->phi));

@@ -13,7 +13,8 @@ namespace {
 
 int info(const Common&, const std::string& folder) {
     const SessionSummary summary = inspect_session(folder, false);
-    if (summary.facts.is_null()) throw FileError(folder, summary.problems.empty() ? "is no session" : summary.problems.front());
+    if (summary.facts.is_null())
+        throw FileError(folder, summary.problems.empty() ? "is no session" : summary.problems.front());
     std::cout << summary.facts.dump(2) << "\n";
     return 0;
 }
@@ -34,7 +35,8 @@ int export_session(const Common& common, const std::string& folder, const std::s
     workbench->submit(command::OpenSession{folder});
     finish(*workbench, true);
     std::filesystem::create_directories(out);
-    for (const char* what : {"transcript.csv", "graph.json"}) workbench->submit(command::Export{what, out + "/" + what});
+    for (const char* what : {"transcript.csv", "graph.json"})
+        workbench->submit(command::Export{what, out + "/" + what});
     const auto snapshot = finish(*workbench, true);
     if (snapshot->sidecar->phase == Phase::ready) {
         for (const char* what : {"anomaly.csv", "latents.safetensors", "trajectory.csv", "reconstruction.csv"})
@@ -70,7 +72,11 @@ nlohmann::json respond(Workbench& workbench, const EditArguments& arguments, dou
     const PreviewView& preview = *snapshot->preview;
     nlohmann::json rows = nlohmann::json::array();
     for (const PreviewRow& row : preview.rows)
-        rows.push_back({{"id", row.id}, {"text", row.text}, {"before", row.before}, {"control", row.control}, {"edited", row.edited}});
+        rows.push_back({{"id", row.id},
+                        {"text", row.text},
+                        {"before", row.before},
+                        {"control", row.control},
+                        {"edited", row.edited}});
     return {{"value", value},
             {"kl_control", preview.kl_control},
             {"kl_edited", preview.kl_edited},
@@ -97,7 +103,8 @@ const nlohmann::json& most_likely(const nlohmann::json& response, const char* wh
 }
 
 void write_csv(std::ostream& out, const nlohmann::json& responses) {
-    out << "value_sd,kl_control_nats,kl_edited_nats,distance_edited,top_id,top_text,top_probability,control_top_id,control_top_probability_edited\n";
+    out << "value_sd,kl_control_nats,kl_edited_nats,distance_edited,top_id,top_text,top_probability,control_top_id,"
+           "control_top_probability_edited\n";
     for (const auto& response : responses) {
         const auto& top = most_likely(response, "edited");
         const auto& was = most_likely(response, "control");
@@ -140,9 +147,13 @@ int edit(const Common& common, const EditArguments& given) {
         if (!file) throw FileError(arguments.csv, "cannot be written");
     }
     if (common.json)
-        print_json({{"thought", arguments.at.thought}, {"token", arguments.at.position}, {"part", arguments.part},
-                    {"group", arguments.edit.group}, {"block", arguments.edit.block},
-                    {"component", arguments.edit.component}, {"responses", responses}});
+        print_json({{"thought", arguments.at.thought},
+                    {"token", arguments.at.position},
+                    {"part", arguments.part},
+                    {"group", arguments.edit.group},
+                    {"block", arguments.edit.block},
+                    {"component", arguments.edit.component},
+                    {"responses", responses}});
     else if (arguments.csv.empty())
         write_csv(std::cout, responses);
     return 0;
@@ -179,13 +190,26 @@ void add_edit(Registry registry) {
     CLI::App* command = add_command(registry, "edit", "Sweep one component of a token's latent: dose and response");
     command->add_option("--session", arguments->session, "Session folder")->required();
     command->add_option("--thought", arguments->at.thought, "Thought id")->required();
-    command->add_option("--token", arguments->at.position, "Position in the thought's path")->required()->check(CLI::NonNegativeNumber);
-    command->add_option("--part", arguments->part, "hidden, key or value")->check(CLI::IsMember({"hidden", "key", "value"}))->capture_default_str();
-    command->add_option("--group", arguments->edit.group, "Layer group")->check(CLI::NonNegativeNumber)->capture_default_str();
-    command->add_option("--block", arguments->edit.block, "key, value: one block; -1: all of the group")->capture_default_str();
-    command->add_option("--component", arguments->edit.component, "Component of the latent")->required()->check(CLI::NonNegativeNumber);
-    command->add_option("--values", arguments->values, "Standard deviations from the mean, separated by commas")->delimiter(',');
-    command->add_option("--resume", arguments->resume_tokens, "Branch there with the last value, generate so many tokens (greedy) and save")->check(CLI::NonNegativeNumber);
+    command->add_option("--token", arguments->at.position, "Position in the thought's path")
+        ->required()
+        ->check(CLI::NonNegativeNumber);
+    command->add_option("--part", arguments->part, "hidden, key or value")
+        ->check(CLI::IsMember({"hidden", "key", "value"}))
+        ->capture_default_str();
+    command->add_option("--group", arguments->edit.group, "Layer group")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--block", arguments->edit.block, "key, value: one block; -1: all of the group")
+        ->capture_default_str();
+    command->add_option("--component", arguments->edit.component, "Component of the latent")
+        ->required()
+        ->check(CLI::NonNegativeNumber);
+    command->add_option("--values", arguments->values, "Standard deviations from the mean, separated by commas")
+        ->delimiter(',');
+    command
+        ->add_option("--resume", arguments->resume_tokens,
+                     "Branch there with the last value, generate so many tokens (greedy) and save")
+        ->check(CLI::NonNegativeNumber);
     command->add_option("--csv", arguments->csv, "Write the table into this file");
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] { return edit(common, *arguments); };

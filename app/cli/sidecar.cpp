@@ -43,8 +43,12 @@ int fit(const Common& common, const FitArguments& arguments) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const SidecarInfo& info = result.sidecar->info();
     if (common.json)
-        print_json({{"folder", folder}, {"hash", result.sidecar->hash()}, {"fitted_tokens", info.fitted_tokens},
-                    {"seconds", seconds}, {"figures", info.figures}, {"settings", info.settings}});
+        print_json({{"folder", folder},
+                    {"hash", result.sidecar->hash()},
+                    {"fitted_tokens", info.fitted_tokens},
+                    {"seconds", seconds},
+                    {"figures", info.figures},
+                    {"settings", info.settings}});
     else
         std::cout << folder << ": fitted on " << info.fitted_tokens << " tokens in " << seconds << " s\n"
                   << info.figures.dump(2) << "\n";
@@ -61,11 +65,13 @@ struct EvaluateArguments {
 // Text that neither the fit nor the calibration of the references saw: the same seeded split, further on.
 TokenSplit unseen(const OpenModel& model, const EvaluateArguments& arguments, const SidecarInfo& info) {
     if (arguments.corpus != "fortunes")
-        return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens, info.seed);
+        return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens,
+                            info.seed);
     const nlohmann::json& made = info.settings;
-    const int64_t fitted = made.value("fit_tokens", int64_t{0}), calibrated = made.value("calibration_tokens", int64_t{0});
-    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length, fitted + arguments.tokens + 4 * arguments.length,
-                                    calibrated, info.seed);
+    const int64_t fitted = made.value("fit_tokens", int64_t{0}),
+                  calibrated = made.value("calibration_tokens", int64_t{0});
+    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length,
+                                    fitted + arguments.tokens + 4 * arguments.length, calibrated, info.seed);
     // Sequences of another length than the fit's end at other documents: four more are left out to be safe.
     const auto seen = std::min<size_t>(split.fit.size(), (fitted + arguments.length - 1) / arguments.length + 4);
     split.held_out.assign(split.fit.begin() + static_cast<std::ptrdiff_t>(seen), split.fit.end());
@@ -136,11 +142,15 @@ void add_sequence(Sums& sums, const OpenModel& model, const Sidecar& sidecar, co
 nlohmann::json byte_figures(const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
     const Sidecar::ByteAccount account = sidecar.byte_account(config);
     const double coded = static_cast<double>(std::max<int64_t>(prefix - account.exact_first_tokens, 0));
-    const double bytes = ((account.hidden + account.kv) * coded + account.exact_first_bytes) / static_cast<double>(prefix) +
-                         account.token_ids;
+    const double bytes =
+        ((account.hidden + account.kv) * coded + account.exact_first_bytes) / static_cast<double>(prefix) +
+        account.token_ids;
     const double raw = account.raw_fp16_hidden + account.raw_fp16_kv;
-    return {{"bytes_per_token", bytes}, {"ratio_fp16", raw / bytes}, {"raw_fp16_bytes_per_token", raw},
-            {"token_id_bytes", account.token_ids}, {"sidecar_bytes", account.sidecar_bytes}};
+    return {{"bytes_per_token", bytes},
+            {"ratio_fp16", raw / bytes},
+            {"raw_fp16_bytes_per_token", raw},
+            {"token_id_bytes", account.token_ids},
+            {"sidecar_bytes", account.sidecar_bytes}};
 }
 
 nlohmann::json figures(const Sums& sums, const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
@@ -179,7 +189,8 @@ int evaluate(const Common& common, const EvaluateArguments& arguments) {
     Sums sums;
     for (const auto& ids : unseen(model, arguments, fit.sidecar->info()).held_out)
         add_sequence(sums, model, *fit.sidecar, fit.elu1.get(), ids, arguments.prefix);
-    if (!sums.sequences) throw InputError("--corpus: holds no unseen sequence of " + std::to_string(arguments.length) + " tokens");
+    if (!sums.sequences)
+        throw InputError("--corpus: holds no unseen sequence of " + std::to_string(arguments.length) + " tokens");
     const nlohmann::json result = figures(sums, *fit.sidecar, model.transformer.config(), arguments.prefix);
     if (common.json)
         print_json(result);
@@ -194,19 +205,39 @@ void add_fit(Registry registry) {
     auto arguments = std::make_shared<FitArguments>();
     FitSettings& settings = arguments->settings;
     CLI::App* command = add_command(registry, "fit", "Fit a sidecar and the anomaly references of the model");
-    command->add_flag("--default")->description("With the default settings into the data folder (what a first start does)");
+    command->add_flag("--default")
+        ->description("With the default settings into the data folder (what a first start does)");
     command->add_flag("--keep", arguments->keep, "Do nothing when the folder holds a fit of this model already");
     command->add_option("--out", arguments->out, "Folder to write; default: the data folder");
-    command->add_option("--corpus", settings.corpus, "fortunes, a text or JSONL file, or a folder of them")->capture_default_str();
-    command->add_option("--tokens", settings.fit_tokens, "Tokens to fit on")->check(CLI::Range(256, 1 << 24))->capture_default_str();
-    command->add_option("--calibration-tokens", settings.calibration_tokens)->check(CLI::Range(256, 1 << 24))->capture_default_str();
-    command->add_option("--length", settings.sequence_length, "Tokens of a sequence")->check(CLI::Range(16, 8192))->capture_default_str();
-    command->add_option("--own-samples", settings.own_samples, "Sequences sampled from the model itself")->check(CLI::Range(0, 4096))->capture_default_str();
-    command->add_option("--group-size", settings.pca.group_size, "Blocks coded together")->check(CLI::Range(1, 1024))->capture_default_str();
-    command->add_option("--hidden-components", settings.pca.hidden_components, "Per group; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
-    command->add_option("--key-components", settings.pca.key_components, "Per block; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
-    command->add_option("--value-components", settings.pca.value_components, "Per block; 0: full rank")->check(CLI::NonNegativeNumber)->capture_default_str();
-    command->add_option("--bits", settings.pca.bits, "Per component, 2 to 8; 0: float32")->check(CLI::Range(0, 8))->capture_default_str();
+    command->add_option("--corpus", settings.corpus, "fortunes, a text or JSONL file, or a folder of them")
+        ->capture_default_str();
+    command->add_option("--tokens", settings.fit_tokens, "Tokens to fit on")
+        ->check(CLI::Range(256, 1 << 24))
+        ->capture_default_str();
+    command->add_option("--calibration-tokens", settings.calibration_tokens)
+        ->check(CLI::Range(256, 1 << 24))
+        ->capture_default_str();
+    command->add_option("--length", settings.sequence_length, "Tokens of a sequence")
+        ->check(CLI::Range(16, 8192))
+        ->capture_default_str();
+    command->add_option("--own-samples", settings.own_samples, "Sequences sampled from the model itself")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str();
+    command->add_option("--group-size", settings.pca.group_size, "Blocks coded together")
+        ->check(CLI::Range(1, 1024))
+        ->capture_default_str();
+    command->add_option("--hidden-components", settings.pca.hidden_components, "Per group; 0: full rank")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--key-components", settings.pca.key_components, "Per block; 0: full rank")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--value-components", settings.pca.value_components, "Per block; 0: full rank")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--bits", settings.pca.bits, "Per component, 2 to 8; 0: float32")
+        ->check(CLI::Range(0, 8))
+        ->capture_default_str();
     command->add_option("--seed", settings.seed)->capture_default_str();
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] { return fit(common, *arguments); };
@@ -217,10 +248,17 @@ void add_evaluate(Registry registry) {
     auto arguments = std::make_shared<EvaluateArguments>();
     CLI::App* command = add_command(registry, "evaluate", "Reconstruction and resuming on held-out text");
     command->add_option("--sidecar", arguments->sidecar, "sidecar.safetensors; default: the stored one");
-    command->add_option("--corpus", arguments->corpus, "fortunes (its unseen part), a text or JSONL file, or a folder")->capture_default_str();
-    command->add_option("--tokens", arguments->tokens, "Held-out tokens")->check(CLI::Range(32, 1 << 24))->capture_default_str();
-    command->add_option("--length", arguments->length, "Tokens of a sequence")->check(CLI::Range(16, 8192))->capture_default_str();
-    command->add_option("--prefix", arguments->prefix, "Tokens decoded before the rest is fed")->check(CLI::Range(1, 8191))->capture_default_str();
+    command->add_option("--corpus", arguments->corpus, "fortunes (its unseen part), a text or JSONL file, or a folder")
+        ->capture_default_str();
+    command->add_option("--tokens", arguments->tokens, "Held-out tokens")
+        ->check(CLI::Range(32, 1 << 24))
+        ->capture_default_str();
+    command->add_option("--length", arguments->length, "Tokens of a sequence")
+        ->check(CLI::Range(16, 8192))
+        ->capture_default_str();
+    command->add_option("--prefix", arguments->prefix, "Tokens decoded before the rest is fed")
+        ->check(CLI::Range(1, 8191))
+        ->capture_default_str();
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] { return evaluate(common, *arguments); };
     });

@@ -19,8 +19,8 @@ namespace {
 at::Tensor quantiles_of(const at::Tensor& samples) {
     const int64_t n = samples.size(0);
     const at::Tensor sorted = std::get<0>(samples.sort(0));
-    const at::Tensor rank =
-        (at::linspace(0, 1, kQuantiles, at::kDouble) * static_cast<double>(n + 1) - 1).clamp_(0, static_cast<double>(n - 1));
+    const at::Tensor rank = (at::linspace(0, 1, kQuantiles, at::kDouble) * static_cast<double>(n + 1) - 1)
+                                .clamp_(0, static_cast<double>(n - 1));
     const at::Tensor below = rank.floor();
     const at::Tensor low = sorted.index_select(0, below.to(at::kLong));
     const at::Tensor high = sorted.index_select(0, rank.ceil().to(at::kLong));
@@ -32,7 +32,8 @@ at::Tensor quantiles_of(const at::Tensor& samples) {
 at::Tensor finite_rows(const at::Tensor& read_out, const AnomalyTables& t) {
     at::Tensor rows = by_set(read_out, t.layers, t.heads, t.head_dim);
     // A sum is finite only if each part is, and takes a twentieth of the time of asking each.
-    if (!std::isfinite(rows.sum().item<float>())) throw InputError("anomaly fit: the read-out holds a value that is not finite");
+    if (!std::isfinite(rows.sum().item<float>()))
+        throw InputError("anomaly fit: the read-out holds a value that is not finite");
     return rows;
 }
 
@@ -52,7 +53,7 @@ Shrunk ledoit_wolf(const at::Tensor& samples) {
 struct AnomalyFit::Impl {
     AnomalyTables tables;
     std::array<Moments, kPositionBuckets> moments;
-    std::array<int64_t, kPositionBuckets> sequences{};  // that reach into each bucket
+    std::array<int64_t, kPositionBuckets> sequences{};                      // that reach into each bucket
     std::array<std::vector<at::Tensor>, kPositionBuckets> distance, token;  // of calibration sequences
     bool fitted = false;
 
@@ -61,7 +62,8 @@ struct AnomalyFit::Impl {
         for (int64_t b = 0; b < kPositionBuckets; ++b)
             if (moments[b].count >= least_samples(tables.head_dim)) enough.push_back(b);
         if (enough.empty())
-            throw InputError("anomaly fit: no position bucket has the " + std::to_string(least_samples(tables.head_dim)) +
+            throw InputError("anomaly fit: no position bucket has the " +
+                             std::to_string(least_samples(tables.head_dim)) +
                              " tokens it needs; add more or longer sequences");
         return enough;
     }

@@ -32,8 +32,7 @@ at::Tensor percentiles(const at::Tensor& distance, const at::Tensor& quantiles, 
     const float* from = x.const_data_ptr<float>();
     float* to = out.data_ptr<float>();
     for_each_bucket(first_position, x.size(0), [&](int64_t bucket, int64_t begin, int64_t end) {
-        const float* table =
-            quantiles.const_data_ptr<float>() + nearest_bucket(calibrated, bucket) * sets * kQuantiles;
+        const float* table = quantiles.const_data_ptr<float>() + nearest_bucket(calibrated, bucket) * sets * kQuantiles;
         for (int64_t i = begin * sets; i < end * sets; ++i)
             to[i] = percentile(table + (i % sets) * kQuantiles, from[i]);
     });

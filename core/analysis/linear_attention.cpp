@@ -20,13 +20,16 @@ constexpr double kSmallestDenominator = 1e-30;
 
 std::string shape_of(const at::Tensor& x) {
     std::ostringstream out;
-    if (x.defined()) out << x.sizes();
-    else out << "nothing";
+    if (x.defined())
+        out << x.sizes();
+    else
+        out << "nothing";
     return out.str();
 }
 
 void check(bool ok, const char* what, const at::Tensor& a, const at::Tensor& b) {
-    if (!ok) throw InputError(std::string("linear attention: ") + what + "; given " + shape_of(a) + " and " + shape_of(b));
+    if (!ok)
+        throw InputError(std::string("linear attention: ") + what + "; given " + shape_of(a) + " and " + shape_of(b));
 }
 
 at::Tensor to_float(const at::Tensor& x) { return x.to(at::kCPU, at::kFloat); }
@@ -40,8 +43,10 @@ void check_query(const at::Tensor& query, const at::Tensor& key) {
     const int64_t dims = key.dim();
     bool ok = query.defined() && query.dim() == dims && key.size(dims - 2) > 0;
     for (int64_t i = 0; ok && i < dims; ++i) {
-        if (i != dims - 2) ok = query.size(i) == key.size(i);
-        else ok = query.size(i) % key.size(i) == 0;
+        if (i != dims - 2)
+            ok = query.size(i) == key.size(i);
+        else
+            ok = query.size(i) % key.size(i) == 0;
     }
     check(ok, "queries and keys must differ in the number of heads alone, which must be a multiple", query, key);
 }
@@ -101,7 +106,7 @@ struct Chunk {
     at::Tensor query;       // phi(q) [layers * kv_heads, group * tokens, f]
     at::Tensor key, value;  // phi(k), v [layers * kv_heads, tokens, f or d]
     int64_t tokens;
-    int64_t before;         // tokens before the chunk
+    int64_t before;  // tokens before the chunk
 };
 
 // Causal: token t reads the keys of its chunk up to itself, and all of the carried sums.

@@ -19,7 +19,7 @@ struct LinearAttentionState {
     int64_t tokens = 0;
     FeatureMap map = FeatureMap::elu1;
 
-    void add(const at::Tensor& key, const at::Tensor& value);      // one token: [layers, kv_heads, head_dim]
+    void add(const at::Tensor& key, const at::Tensor& value);        // one token: [layers, kv_heads, head_dim]
     void add_all(const at::Tensor& keys, const at::Tensor& values);  // [tokens, layers, kv_heads, head_dim]
 };
 
@@ -28,8 +28,11 @@ struct LinearAttentionState {
 at::Tensor normalized_rows(const LinearAttentionState& state);
 
 // The same for every token at once by chunked prefix sums:
-// key, value [tokens, layers, kv_heads, head_dim] -> s [tokens, layers, kv_heads, f, d], n [tokens, layers, kv_heads, f].
-struct LinearAttentionStates { at::Tensor s, n; };
+// key, value [tokens, layers, kv_heads, head_dim] -> s [tokens, layers, kv_heads, f, d], n [tokens, layers, kv_heads,
+// f].
+struct LinearAttentionStates {
+    at::Tensor s, n;
+};
 LinearAttentionStates prefix_states(const at::Tensor& key, const at::Tensor& value, FeatureMap map);
 
 // The read-out of each query head, phi(q_t) S_t / phi(q_t) n_t (what linear attention would output), without
@@ -39,6 +42,7 @@ LinearAttentionStates prefix_states(const at::Tensor& key, const at::Tensor& val
 // `start`: the state before the first token given (null: none), for scoring a live run from where it is.
 at::Tensor read_out(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, FeatureMap map,
                     const LinearAttentionState* start = nullptr);
-at::Tensor read_out_one(const at::Tensor& query, const LinearAttentionState& state);  // one token: [layers, heads, head_dim]
+at::Tensor read_out_one(const at::Tensor& query,
+                        const LinearAttentionState& state);  // one token: [layers, heads, head_dim]
 
 }  // namespace savepoint

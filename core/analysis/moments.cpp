@@ -31,7 +31,8 @@ at::Tensor central_fourth(const Moments& moments, const at::Tensor& outer, const
     const at::Tensor squares = outer.diagonal(0, 1, 2).sum(-1), m2 = row_dot(m, m);
     const at::Tensor outer_m = at::bmm(outer, m.unsqueeze(-1)).squeeze(-1);
     // |x - m|^4 = (|x|^2 - 2 m.x + |m|^2)^2, summed term by term; m.sum = n |m|^2.
-    return moments.fourth + 4 * row_dot(m, outer_m) - 4 * row_dot(m, moments.cubic) + 2 * m2 * squares - 3 * n * m2.square();
+    return moments.fourth + 4 * row_dot(m, outer_m) - 4 * row_dot(m, moments.cubic) + 2 * m2 * squares -
+           3 * n * m2.square();
 }
 
 }  // namespace
@@ -72,7 +73,8 @@ ShrunkSets ledoit_wolf(const Moments& moments, int64_t independent) {
 at::Tensor whitening(const at::Tensor& covariance) {
     const int64_t d = covariance.size(2);
     const at::Tensor mu = covariance.diagonal(0, 1, 2).mean(-1).clamp_min(1e-24);
-    if (!covariance.isfinite().all().item<bool>()) throw InputError("covariance: the samples hold a value that is not finite");
+    if (!covariance.isfinite().all().item<bool>())
+        throw InputError("covariance: the samples hold a value that is not finite");
     at::Tensor ridge = at::zeros_like(mu), factor, failed;
     do {
         at::Tensor ridged = covariance.clone();

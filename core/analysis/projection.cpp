@@ -47,8 +47,7 @@ Spectrum strongest(const at::Tensor& gram, int64_t keep) {
     auto [values, vectors] = at::linalg_eigh(gram, "L");
     const int64_t n = values.size(0);
     keep = std::min(keep, n);
-    return {values.slice(0, n - keep, n).flip(0).clamp_min(0),
-            vectors.slice(1, n - keep, n).flip(1).t().contiguous()};
+    return {values.slice(0, n - keep, n).flip(0).clamp_min(0), vectors.slice(1, n - keep, n).flip(1).t().contiguous()};
 }
 
 Spectrum decompose(const at::Tensor& centred, int64_t keep) {

@@ -30,12 +30,18 @@ struct Step {
 };
 
 // Consecutive sequences of equal length that go through the model together.
-struct Batch { size_t first = 0, count = 0; };
+struct Batch {
+    size_t first = 0, count = 0;
+};
 
 nlohmann::json described(const PcaSettings& pca) {
-    return {{"group_size", pca.group_size}, {"hidden_components", pca.hidden_components},
-            {"key_components", pca.key_components}, {"value_components", pca.value_components}, {"bits", pca.bits},
-            {"exact_first_tokens", pca.exact_first_tokens}, {"hidden_stride", pca.hidden_stride}};
+    return {{"group_size", pca.group_size},
+            {"hidden_components", pca.hidden_components},
+            {"key_components", pca.key_components},
+            {"value_components", pca.value_components},
+            {"bits", pca.bits},
+            {"exact_first_tokens", pca.exact_first_tokens},
+            {"hidden_stride", pca.hidden_stride}};
 }
 
 std::vector<Batch> batches_of(const Sequences& sequences) {
@@ -44,8 +50,10 @@ std::vector<Batch> batches_of(const Sequences& sequences) {
         const size_t length = sequences[i].size();
         const bool joins = !batches.empty() && sequences[i - 1].size() == length &&
                            static_cast<int64_t>((batches.back().count + 1) * length) <= kBatchTokens;
-        if (joins) ++batches.back().count;
-        else batches.push_back({i, 1});
+        if (joins)
+            ++batches.back().count;
+        else
+            batches.push_back({i, 1});
     }
     return batches;
 }
@@ -58,7 +66,8 @@ int64_t tokens_in(const Sequences& sequences) {
 
 std::string ids_sha256(const Sequences& sequences) {
     std::string bytes;
-    for (const auto& ids : sequences) bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(TokenId));
+    for (const auto& ids : sequences)
+        bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(TokenId));
     return sha256_hex(bytes);
 }
 
@@ -70,8 +79,12 @@ std::string of(const std::string& what, size_t index, size_t count) {
 
 struct ReferenceFit::Impl {
     Impl(const Transformer& model, const Tokenizer& tokenizer, FitSettings asked)
-        : model(model), tokenizer(tokenizer), settings(std::move(asked)), pca(model.config(), settings.pca),
-          identity(model.config(), FeatureMap::identity), elu1(model.config(), FeatureMap::elu1) {
+        : model(model),
+          tokenizer(tokenizer),
+          settings(std::move(asked)),
+          pca(model.config(), settings.pca),
+          identity(model.config(), FeatureMap::identity),
+          elu1(model.config(), FeatureMap::elu1) {
         hook_queries();
         plan("reading " + settings.corpus, kReadingCost, [this] { read(); });
     }
@@ -113,11 +126,13 @@ struct ReferenceFit::Impl {
         auto starts = sample_starts(corpus, tokenizer, settings.own_samples, length, settings.seed);
         settings.own_samples = static_cast<int64_t>(starts.size());
         if (starts.empty()) return;
-        // First, so that no quantile is taken from them: short samples would fill the tail of the early positions alone.
+        // First, so that no quantile is taken from them: short samples would fill the tail of the early positions
+        // alone.
         fit.insert(fit.begin(), starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
         samples.emplace(model, std::move(starts), length, settings.seed);
         for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
-            plan(of("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost, [this] { samples->step(); });
+            plan(of("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost,
+                 [this] { samples->step(); });
         }
         plan("sampling from the model", 0, [this] {
             std::copy(samples->sequences().begin(), samples->sequences().end(), fit.begin());
@@ -138,8 +153,10 @@ struct ReferenceFit::Impl {
             for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
                 plan(of("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
                     each_read_out(map, [&](const at::Tensor& rows) {
-                        if (i < moments) anomaly(map).add(rows);
-                        else anomaly(map).calibrate(rows);
+                        if (i < moments)
+                            anomaly(map).add(rows);
+                        else
+                            anomaly(map).calibrate(rows);
                     });
                 });
             }
@@ -147,7 +164,9 @@ struct ReferenceFit::Impl {
         if (moments == batches.size()) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
         const auto groups = static_cast<size_t>(pca.parts()) - 2;
         for (size_t part = 0; part < groups + 2; ++part) {
-            const std::string stage = part < groups ? of("decomposing group", part, groups) : part == groups ? "decomposing keys" : "decomposing values";
+            const std::string stage = part < groups    ? of("decomposing group", part, groups)
+                                      : part == groups ? "decomposing keys"
+                                                       : "decomposing values";
             plan(stage, kDecompositionCost, [=, this] { pca.decompose(static_cast<int64_t>(part)); });
         }
         plan("putting the sidecar together", kFinishCost, [this] { finish_codecs(); });
@@ -159,9 +178,8 @@ struct ReferenceFit::Impl {
             const Batch batch = batches[i];
             plan(of("calibration pass", i, batches.size()), kForwardCost, [=, this] { forward(held_out, batch); });
             for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
-                plan(of("calibrating on pass", i, batches.size()), kReadOutCost, [=, this] {
-                    each_read_out(map, [&](const at::Tensor& rows) { anomaly(map).calibrate(rows); });
-                });
+                plan(of("calibrating on pass", i, batches.size()), kReadOutCost,
+                     [=, this] { each_read_out(map, [&](const at::Tensor& rows) { anomaly(map).calibrate(rows); }); });
             }
             // Every second pass: figures need fewer tokens than quantiles.
             if (i % 2 == 0) plan(of("measuring pass", i, batches.size()), kMeasuringCost, [this] { measure(); });
@@ -175,7 +193,8 @@ struct ReferenceFit::Impl {
             if (held_out[i].size() < wanted) continue;
             ++planned_sequences;
             plan("resuming from decoded states, " + std::to_string(planned_sequences), kResumeCost, [=, this] {
-                const std::vector<TokenId> tokens(held_out[i].begin(), held_out[i].begin() + static_cast<ptrdiff_t>(wanted));
+                const std::vector<TokenId> tokens(held_out[i].begin(),
+                                                  held_out[i].begin() + static_cast<ptrdiff_t>(wanted));
                 figures.add(resume_fidelity(model, *sidecar, tokens, kResumedPrefix));
             });
         }
@@ -229,9 +248,14 @@ struct ReferenceFit::Impl {
         info.fitted_tokens = pca.tokens();
         info.seed = settings.seed;
         info.exact_first_tokens = settings.pca.exact_first_tokens;
-        info.settings = {{"corpus", settings.corpus}, {"sequence_length", settings.sequence_length},
-                         {"fit_tokens", settings.fit_tokens}, {"calibration_tokens", settings.calibration_tokens},
-                         {"own_samples", settings.own_samples}, {"own_sample_length", settings.own_sample_length}, {"seed", settings.seed}, {"pca", described(settings.pca)}};
+        info.settings = {{"corpus", settings.corpus},
+                         {"sequence_length", settings.sequence_length},
+                         {"fit_tokens", settings.fit_tokens},
+                         {"calibration_tokens", settings.calibration_tokens},
+                         {"own_samples", settings.own_samples},
+                         {"own_sample_length", settings.own_sample_length},
+                         {"seed", settings.seed},
+                         {"pca", described(settings.pca)}};
         info.figures = figures.described();
         return std::make_shared<Sidecar>(codecs.hidden, codecs.kv, std::move(info));
     }
@@ -250,7 +274,7 @@ struct ReferenceFit::Impl {
     std::vector<at::Tensor> queries;  // of the last pass, by layer
     at::Tensor query;                 // [tokens, layers, heads, head_dim]
     StateRows rows;
-    int64_t length = 0;               // tokens of each of its sequences
+    int64_t length = 0;  // tokens of each of its sequences
 
     PcaFit::Codecs codecs;
     std::shared_ptr<const Sidecar> sidecar;  // before its figures are known

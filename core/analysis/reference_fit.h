@@ -18,25 +18,25 @@ namespace savepoint {
 // (reference_text.h); the model's own samples join it in the fit. The references are of keys and queries before rotary.
 //
 // SidecarInfo::settings holds {corpus, sequence_length, fit_tokens, calibration_tokens, own_samples, own_sample_length,
-// seed, pca {group_size, hidden_components, key_components, value_components, bits, exact_first_tokens, hidden_stride}},
-// the token counts as they were met. SidecarInfo::figures holds what was measured on every second calibration sequence,
-// none of which took part in the axes: {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers], key_fvu, value_fvu} (each
-// the mean over sequences), and of resuming on decoded K/V {resumed_prefix, resumed_tokens, kl_nats, kl_p95,
-// top1_agreement, delta_nll}.
+// seed, pca {group_size, hidden_components, key_components, value_components, bits, exact_first_tokens,
+// hidden_stride}}, the token counts as they were met. SidecarInfo::figures holds what was measured on every second
+// calibration sequence, none of which took part in the axes: {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers],
+// key_fvu, value_fvu} (each the mean over sequences), and of resuming on decoded K/V {resumed_prefix, resumed_tokens,
+// kl_nats, kl_p95, top1_agreement, delta_nll}.
 class ReferenceFit {
    public:
     ReferenceFit(const Transformer& model, const Tokenizer& tokenizer, FitSettings settings);
     ~ReferenceFit();
     void step();
     bool done() const;
-    double progress() const;      // 0..1
-    std::string stage() const;    // "reading fortunes", "forward pass 31 of 96", "decomposing group 3 of 8", ...
+    double progress() const;    // 0..1
+    std::string stage() const;  // "reading fortunes", "forward pass 31 of 96", "decomposing group 3 of 8", ...
 
     struct Result {
         std::shared_ptr<const Sidecar> sidecar;
         std::shared_ptr<const AnomalyReference> identity, elu1;
     };
-    Result result() const;        // when done
+    Result result() const;  // when done
 
    private:
     struct Impl;

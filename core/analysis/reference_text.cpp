@@ -21,8 +21,9 @@ std::string whole_characters(std::string text) {
 std::vector<TokenId> as_chat(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
     const std::span<const TokenId> all(ids);
     const size_t opening = std::min(kOpeningTokens, ids.size() / 2);
-    const std::array<ChatMessage, 2> turns{ChatMessage{"user", whole_characters(tokenizer.decode(all.first(opening)))},
-                                           ChatMessage{"assistant", whole_characters(tokenizer.decode(all.subspan(opening)))}};
+    const std::array<ChatMessage, 2> turns{
+        ChatMessage{"user", whole_characters(tokenizer.decode(all.first(opening)))},
+        ChatMessage{"assistant", whole_characters(tokenizer.decode(all.subspan(opening)))}};
     return tokenizer.encode(tokenizer.apply_chat_template(turns, /*add_generation_prompt=*/false));
 }
 

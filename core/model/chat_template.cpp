@@ -40,8 +40,8 @@ jinja::value message_values(std::span<const ChatMessage> messages) {
 
 }  // namespace
 
-std::string render_chat_template(const std::string& source, std::span<const ChatMessage> messages, const std::string& bos,
-                                 const std::string& eos, bool add_generation_prompt) {
+std::string render_chat_template(const std::string& source, std::span<const ChatMessage> messages,
+                                 const std::string& bos, const std::string& eos, bool add_generation_prompt) {
     check_template(source);
     try {
         jinja::lexer lexer;

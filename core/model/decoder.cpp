@@ -16,8 +16,9 @@ Decoder::Decoder(std::shared_ptr<const Weights> weights, RotaryTable& rotary, in
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
         const std::string name = "blocks." + std::to_string(layer) + ".";
         const auto matrix = [&](const char* role) { return gemv_matrix(*weights_, name + role); };
-        blocks_.push_back({weights_->tensor(name + "attn_norm").data_ptr<float>(), weights_->tensor(name + "mlp_norm").data_ptr<float>(),
-                           matrix("q"), matrix("k"), matrix("v"), matrix("o"), matrix("gate"), matrix("up"), matrix("down")});
+        blocks_.push_back({weights_->tensor(name + "attn_norm").data_ptr<float>(),
+                           weights_->tensor(name + "mlp_norm").data_ptr<float>(), matrix("q"), matrix("k"), matrix("v"),
+                           matrix("o"), matrix("gate"), matrix("up"), matrix("down")});
     }
     final_norm_ = weights_->tensor("final_norm").data_ptr<float>();
     head_ = gemv_matrix(*weights_, config_.tied_head ? "embed" : "head");
@@ -84,9 +85,11 @@ void Decoder::attention(const DecodeStep& step, int64_t layer, int thread) {
     for (int64_t task = tasks.first; task < tasks.last; ++task) {
         const int64_t kv_head = task / chunks, chunk = task % chunks, first = chunk * attention_chunk;
         if (chunk == chunks - 1) place_row(step, layer, kv_head);
-        const int64_t at = (kv_head * step.capacity + first) * head_dim, count = std::min(attention_chunk, tokens - first);
+        const int64_t at = (kv_head * step.capacity + first) * head_dim,
+                      count = std::min(attention_chunk, tokens - first);
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-            rotate_head(query_.data() + head * head_dim, rotary_.cosines(step.position), rotary_.sines(step.position), head_dim, rotated);
+            rotate_head(query_.data() + head * head_dim, rotary_.cosines(step.position), rotary_.sines(step.position),
+                        head_dim, rotated);
             kernels_.attend(rotated, step.cache_keys[layer] + at, step.cache_values[layer] + at, count, head_dim, scale,
                             partials_.data() + (head * chunks + chunk) * stride);
         }
@@ -103,7 +106,8 @@ void Decoder::place_row(const DecodeStep& step, int64_t layer, int64_t kv_head) 
         std::memcpy(value, step.edit_values[layer] + from, head_dim * sizeof(float));
     }
     const int64_t to = (kv_head * step.capacity + step.position) * head_dim;
-    rotate_head(key, rotary_.cosines(step.position), rotary_.sines(step.position), head_dim, step.cache_keys[layer] + to);
+    rotate_head(key, rotary_.cosines(step.position), rotary_.sines(step.position), head_dim,
+                step.cache_keys[layer] + to);
     std::memcpy(step.cache_values[layer] + to, value, head_dim * sizeof(float));
 }
 
@@ -142,8 +146,8 @@ void Decoder::head_rows(const float* resid, int64_t count, float* logits, int th
     }
     for (int64_t group = mine.first; group < mine.last; group += kSlice)
         for (int64_t row = 0; row < count; ++row)
-            multiply_groups(head_, normed(resid + row * config_.d_model, final_norm_, thread), logits + row * config_.vocab,
-                            {group, std::min(group + kSlice, mine.last)});
+            multiply_groups(head_, normed(resid + row * config_.d_model, final_norm_, thread),
+                            logits + row * config_.vocab, {group, std::min(group + kSlice, mine.last)});
 }
 
 Decoder::Share Decoder::share(int64_t count, int thread) const {
@@ -158,9 +162,12 @@ Decoder::Share Decoder::multiply(const GemvMatrix& matrix, const PreparedVector&
 }
 
 void Decoder::multiply_groups(const GemvMatrix& m, const PreparedVector& x, float* y, Share groups) const {
-    if (!m.blocks) kernels_.gemv_f32(m.dense, groups.first, groups.last, m.rows, m.columns, x.plain, y);
-    else if (gemv_has_minima(m.type)) kernels_.gemv_q4_1(m.blocks, groups.first, groups.last, m.rows, m.columns, x.scaled, x.block_sums, y);
-    else kernels_.gemv_q8_0(m.blocks, groups.first, groups.last, m.rows, m.columns, x.plain, y);
+    if (!m.blocks)
+        kernels_.gemv_f32(m.dense, groups.first, groups.last, m.rows, m.columns, x.plain, y);
+    else if (gemv_has_minima(m.type))
+        kernels_.gemv_q4_1(m.blocks, groups.first, groups.last, m.rows, m.columns, x.scaled, x.block_sums, y);
+    else
+        kernels_.gemv_q8_0(m.blocks, groups.first, groups.last, m.rows, m.columns, x.plain, y);
 }
 
 PreparedVector Decoder::normed(const float* x, const float* weight, int thread) {

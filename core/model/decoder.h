@@ -15,8 +15,8 @@ namespace savepoint {
 // One token through the model. All pointers are to float32 on the CPU; the caller owns everything.
 struct DecodeStep {
     int64_t position = 0;
-    int64_t first_block = 0;      // blocks before it are not run: their cache rows are already in place
-    const float* resid = nullptr; // [d_model] what the first block reads
+    int64_t first_block = 0;       // blocks before it are not run: their cache rows are already in place
+    const float* resid = nullptr;  // [d_model] what the first block reads
     // What each block leaves: [layers, d_model], [layers, kv_dim] (before rotary embedding), [layers, kv_dim].
     float *hidden = nullptr, *key = nullptr, *value = nullptr;
     // The cache of each block, [kv_heads, capacity, head_dim]; the row at `position` is written.
@@ -26,7 +26,7 @@ struct DecodeStep {
     std::vector<const float*> edit_keys, edit_values;
     int64_t hidden_block = -1;
     const float* edit_hidden = nullptr;
-    float* logits = nullptr;      // [vocab], or null
+    float* logits = nullptr;  // [vocab], or null
 };
 
 // The decode step of a gated, RMS-normed model on kernels of our own. Each output row is computed by one
@@ -34,7 +34,8 @@ struct DecodeStep {
 // results depend neither on timing nor on the number of threads.
 class Decoder {
    public:
-    Decoder(std::shared_ptr<const Weights> weights, RotaryTable& rotary, int threads, const Kernels& kernels = best_kernels());
+    Decoder(std::shared_ptr<const Weights> weights, RotaryTable& rotary, int threads,
+            const Kernels& kernels = best_kernels());
 
     static bool supports(const ModelConfig& config);
     void step(const DecodeStep& step);
@@ -60,7 +61,9 @@ class Decoder {
     void mlp_out(const DecodeStep& step, int64_t layer, int thread);
     void head_rows(const float* resid, int64_t count, float* logits, int thread);
 
-    struct Share { int64_t first, last; };
+    struct Share {
+        int64_t first, last;
+    };
     Share share(int64_t count, int thread) const;
     Share multiply(const GemvMatrix& matrix, const PreparedVector& x, float* y, int thread) const;
     void multiply_groups(const GemvMatrix& matrix, const PreparedVector& x, float* y, Share groups) const;

@@ -40,7 +40,8 @@ double quota_of(const std::filesystem::path& folder) {
     }
     double microseconds = 0;
     std::ifstream quota_file(folder / "cpu.cfs_quota_us"), period_file(folder / "cpu.cfs_period_us");
-    if (quota_file >> microseconds && period_file >> period && microseconds > 0 && period > 0) return microseconds / period;
+    if (quota_file >> microseconds && period_file >> period && microseconds > 0 && period > 0)
+        return microseconds / period;
     return 0;
 }
 
@@ -82,7 +83,8 @@ std::filesystem::path folder_of_libtorch() {
 // What stands in the way of CUDA, or an empty string after libtorch_cuda was loaded and sees a device.
 std::string load_cuda() {
     const std::filesystem::path library = folder_of_libtorch() / "libtorch_cuda.so";
-    if (!std::filesystem::exists(library)) return library.string() + " is missing; fetch the CUDA dependencies (third_party/fetch --cuda)";
+    if (!std::filesystem::exists(library))
+        return library.string() + " is missing; fetch the CUDA dependencies (third_party/fetch --cuda)";
     if (!dlopen("libcuda.so.1", RTLD_NOW)) return "no NVIDIA driver is installed (libcuda.so.1 cannot be loaded)";
     if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) return dlerror();
     try {

@@ -17,6 +17,6 @@ int64_t resident_bytes();  // of this process
 // "cpu", "cuda" or "auto". Loads libtorch_cuda when asked for or found beside libtorch_cpu, before any
 // query of CUDA. Throws Error with the way out when "cuda" is asked for and cannot be had.
 c10::Device open_device(const std::string& name);
-bool cuda_available();     // after open_device("cuda" | "auto") only
+bool cuda_available();  // after open_device("cuda" | "auto") only
 
 }  // namespace savepoint

@@ -14,13 +14,17 @@ int64_t size_field(const GgufFile& file, const std::string& key, int64_t otherwi
 }
 
 void refuse_variants(const GgufFile& file, const std::string& prefix, const ModelConfig& config) {
-    if (file.integer_or(prefix + "expert_count", 0) > 0) file.fail(prefix + "expert_count: mixtures of experts are not supported");
+    if (file.integer_or(prefix + "expert_count", 0) > 0)
+        file.fail(prefix + "expert_count: mixtures of experts are not supported");
     const std::string scaling = prefix + "rope.scaling.type";
-    if (file.text_or(scaling, "none") != "none") file.fail(scaling + " is '" + file.text(scaling) + "': scaled rotary embeddings are not supported");
+    if (file.text_or(scaling, "none") != "none")
+        file.fail(scaling + " is '" + file.text(scaling) + "': scaled rotary embeddings are not supported");
     const std::string rotated = prefix + "rope.dimension_count";
-    if (file.integer_or(rotated, config.head_dim) != config.head_dim) file.fail(rotated + " differs from the head's size " + std::to_string(config.head_dim));
+    if (file.integer_or(rotated, config.head_dim) != config.head_dim)
+        file.fail(rotated + " differs from the head's size " + std::to_string(config.head_dim));
     const std::string values = prefix + "attention.value_length";
-    if (file.integer_or(values, config.head_dim) != config.head_dim) file.fail(values + " differs from the key's length");
+    if (file.integer_or(values, config.head_dim) != config.head_dim)
+        file.fail(values + " differs from the key's length");
 }
 
 void check_relations(const GgufFile& file, const std::string& prefix, const ModelConfig& config) {
@@ -36,7 +40,8 @@ void check_relations(const GgufFile& file, const std::string& prefix, const Mode
 ModelConfig read_config(const GgufFile& file) {
     ModelConfig config;
     config.architecture = file.text("general.architecture");
-    if (config.architecture != "llama") file.fail("general.architecture is '" + config.architecture + "'; this Savepoint runs 'llama'");
+    if (config.architecture != "llama")
+        file.fail("general.architecture is '" + config.architecture + "'; this Savepoint runs 'llama'");
     const std::string prefix = config.architecture + ".";
     config.name = file.text_or("general.name", config.architecture);
     config.layers = size_field(file, prefix + "block_count");
@@ -45,7 +50,8 @@ ModelConfig read_config(const GgufFile& file) {
     config.heads = size_field(file, prefix + "attention.head_count");
     config.kv_heads = size_field(file, prefix + "attention.head_count_kv", config.heads);
     config.context = size_field(file, prefix + "context_length");
-    if (!file.has(prefix + "attention.key_length") && config.d_model % config.heads) file.fail(prefix + "embedding_length is no multiple of attention.head_count");
+    if (!file.has(prefix + "attention.key_length") && config.d_model % config.heads)
+        file.fail(prefix + "embedding_length is no multiple of attention.head_count");
     config.head_dim = size_field(file, prefix + "attention.key_length", config.d_model / config.heads);
     config.norm_eps = static_cast<float>(file.real(prefix + "attention.layer_norm_rms_epsilon"));
     config.rope_base = file.real_or(prefix + "rope.freq_base", 10000.0);

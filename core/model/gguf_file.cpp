@@ -28,11 +28,23 @@ struct NeedMore {};
 
 uint64_t size_of(GgufType type) {
     switch (type) {
-        case GgufType::u8: case GgufType::i8: case GgufType::boolean: return 1;
-        case GgufType::u16: case GgufType::i16: return 2;
-        case GgufType::u32: case GgufType::i32: case GgufType::f32: return 4;
-        case GgufType::u64: case GgufType::i64: case GgufType::f64: return 8;
-        default: return 0;
+        case GgufType::u8:
+        case GgufType::i8:
+        case GgufType::boolean:
+            return 1;
+        case GgufType::u16:
+        case GgufType::i16:
+            return 2;
+        case GgufType::u32:
+        case GgufType::i32:
+        case GgufType::f32:
+            return 4;
+        case GgufType::u64:
+        case GgufType::i64:
+        case GgufType::f64:
+            return 8;
+        default:
+            return 0;
     }
 }
 
@@ -139,7 +151,8 @@ void GgufFile::parse_value(Cursor& cursor, const std::string& key) {
     }
     value.offset = cursor.position();
     if (element == GgufType::string) {
-        if (value.count > file_bytes_ / 8) fail(key + " has " + std::to_string(value.count) + " strings, more than fit");
+        if (value.count > file_bytes_ / 8)
+            fail(key + " has " + std::to_string(value.count) + " strings, more than fit");
         for (uint64_t i = 0; i < value.count; ++i) {
             const auto length = cursor.number<uint64_t>(key);
             cursor.skip(length, key);
@@ -147,7 +160,8 @@ void GgufFile::parse_value(Cursor& cursor, const std::string& key) {
     } else {
         const uint64_t size = size_of(element);
         if (size == 0) fail(key + " has the unknown type " + std::to_string(static_cast<uint32_t>(element)));
-        if (value.count > file_bytes_ / size) fail(key + " has " + std::to_string(value.count) + " elements, more than fit");
+        if (value.count > file_bytes_ / size)
+            fail(key + " has " + std::to_string(value.count) + " elements, more than fit");
         cursor.skip(value.count * size, key);
     }
     if (!values_.emplace(key, value).second) fail(key + " is given twice");
@@ -159,12 +173,14 @@ void GgufFile::parse_tensor(Cursor& cursor, uint64_t index) {
     const std::string field = "tensor " + tensor.name;
     if (find_tensor(tensor.name)) fail(field + " is given twice");
     const auto dimensions = cursor.number<uint32_t>(field);
-    if (dimensions < 1 || dimensions > GGML_MAX_DIMS) fail(field + " has " + std::to_string(dimensions) + " dimensions");
+    if (dimensions < 1 || dimensions > GGML_MAX_DIMS)
+        fail(field + " has " + std::to_string(dimensions) + " dimensions");
     uint64_t elements = 1;
     for (uint32_t i = 0; i < dimensions; ++i) {
         const auto extent = cursor.number<uint64_t>(field);
         // No type packs more than 16 elements into a byte, so a larger product cannot be in the file.
-        if (extent < 1 || extent > file_bytes_ * 16 / elements) fail(field + " has a dimension of " + std::to_string(extent) + ", which the file cannot hold");
+        if (extent < 1 || extent > file_bytes_ * 16 / elements)
+            fail(field + " has a dimension of " + std::to_string(extent) + ", which the file cannot hold");
         elements *= extent;
         tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(extent));
     }
@@ -173,7 +189,8 @@ void GgufFile::parse_tensor(Cursor& cursor, uint64_t index) {
     tensor.type = static_cast<int>(type);
     const ggml_type_traits* traits = ggml_get_type_traits(static_cast<ggml_type>(type));
     if (traits->blck_size < 1 || traits->type_size < 1) fail(field + " has the withdrawn type " + std::to_string(type));
-    if (tensor.shape.back() % traits->blck_size) fail(field + " has rows that are no multiple of the block of its type");
+    if (tensor.shape.back() % traits->blck_size)
+        fail(field + " has rows that are no multiple of the block of its type");
     tensor.bytes = elements / traits->blck_size * traits->type_size;
     tensor.offset = cursor.number<uint64_t>(field);
     tensors_.push_back(std::move(tensor));
@@ -225,14 +242,30 @@ int64_t GgufFile::integer(const std::string& key) const {
     const GgufValue& found = value(key);
     int64_t number = -1;
     switch (found.type) {
-        case GgufType::u8: number = load<uint8_t>(head_, found.offset); break;
-        case GgufType::i8: number = load<int8_t>(head_, found.offset); break;
-        case GgufType::u16: number = load<uint16_t>(head_, found.offset); break;
-        case GgufType::i16: number = load<int16_t>(head_, found.offset); break;
-        case GgufType::u32: number = load<uint32_t>(head_, found.offset); break;
-        case GgufType::i32: number = load<int32_t>(head_, found.offset); break;
-        case GgufType::u64: case GgufType::i64: number = load<int64_t>(head_, found.offset); break;
-        default: fail(key + " is not an integer");
+        case GgufType::u8:
+            number = load<uint8_t>(head_, found.offset);
+            break;
+        case GgufType::i8:
+            number = load<int8_t>(head_, found.offset);
+            break;
+        case GgufType::u16:
+            number = load<uint16_t>(head_, found.offset);
+            break;
+        case GgufType::i16:
+            number = load<int16_t>(head_, found.offset);
+            break;
+        case GgufType::u32:
+            number = load<uint32_t>(head_, found.offset);
+            break;
+        case GgufType::i32:
+            number = load<int32_t>(head_, found.offset);
+            break;
+        case GgufType::u64:
+        case GgufType::i64:
+            number = load<int64_t>(head_, found.offset);
+            break;
+        default:
+            fail(key + " is not an integer");
     }
     if (number < 0) fail(key + " is out of range");
     return number;
@@ -245,16 +278,17 @@ int64_t GgufFile::integer_or(const std::string& key, int64_t otherwise) const {
 double GgufFile::real(const std::string& key) const {
     const GgufValue& found = value(key);
     double number = 0;
-    if (found.type == GgufType::f32) number = load<float>(head_, found.offset);
-    else if (found.type == GgufType::f64) number = load<double>(head_, found.offset);
-    else fail(key + " is not a real number");
+    if (found.type == GgufType::f32)
+        number = load<float>(head_, found.offset);
+    else if (found.type == GgufType::f64)
+        number = load<double>(head_, found.offset);
+    else
+        fail(key + " is not a real number");
     if (!std::isfinite(number)) fail(key + " is not finite");
     return number;
 }
 
-double GgufFile::real_or(const std::string& key, double otherwise) const {
-    return has(key) ? real(key) : otherwise;
-}
+double GgufFile::real_or(const std::string& key, double otherwise) const { return has(key) ? real(key) : otherwise; }
 
 std::vector<std::string> GgufFile::texts(const std::string& key) const {
     const GgufValue& found = value(key);

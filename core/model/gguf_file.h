@@ -20,8 +20,8 @@ struct GgufValue {
 
 struct GgufTensor {
     std::string name;
-    int type = 0;                 // ggml's type id
-    std::vector<int64_t> shape;   // outermost first, as in `matrix [out, in]`
+    int type = 0;                    // ggml's type id
+    std::vector<int64_t> shape;      // outermost first, as in `matrix [out, in]`
     uint64_t offset = 0, bytes = 0;  // in the file
 };
 

@@ -10,9 +10,9 @@ namespace savepoint {
 
 namespace {
 
-constexpr std::array kBlockHooks = {
-    "hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q", "attn.hook_rot_k",
-    "attn.hook_pattern", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post"};
+constexpr std::array kBlockHooks = {"hook_resid_pre",  "attn.hook_q",     "attn.hook_k",       "attn.hook_v",
+                                    "attn.hook_rot_q", "attn.hook_rot_k", "attn.hook_pattern", "attn.hook_z",
+                                    "hook_attn_out",   "hook_resid_mid",  "hook_mlp_out",      "hook_resid_post"};
 
 bool known_name(std::string_view name, int64_t layers) {
     if (name == "hook_embed" || name == "ln_final.hook_normalized") return true;
@@ -47,7 +47,8 @@ at::Tensor Hooks::run(const std::string& name, at::Tensor activation) const {
     for (const Hook& hook : found->second) {
         at::Tensor replacement = hook(activation);
         if (!replacement.defined()) continue;
-        if (replacement.sizes() != activation.sizes()) throw InputError("hook on " + name + ": the replacement has another shape than the activation");
+        if (replacement.sizes() != activation.sizes())
+            throw InputError("hook on " + name + ": the replacement has another shape than the activation");
         activation = replacement.to(activation.options());
     }
     return activation;
@@ -55,7 +56,9 @@ at::Tensor Hooks::run(const std::string& name, at::Tensor activation) const {
 
 void Hooks::check_names(int64_t layers) const {
     for (const auto& [name, hooks] : hooks_)
-        if (!known_name(name, layers)) throw InputError("hook " + name + ": a model of " + std::to_string(layers) + " layers has no such activation");
+        if (!known_name(name, layers))
+            throw InputError("hook " + name + ": a model of " + std::to_string(layers) +
+                             " layers has no such activation");
 }
 
 }  // namespace savepoint

@@ -8,19 +8,31 @@ namespace {
 
 constexpr const char* kName = "AVX2";
 
-struct V16 { __m256 low, high; };
-struct W16 { __m256i low, high; };
+struct V16 {
+    __m256 low, high;
+};
+struct W16 {
+    __m256i low, high;
+};
 
 inline V16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-inline V16 set1(float x) { const __m256 v = _mm256_set1_ps(x); return {v, v}; }
+inline V16 set1(float x) {
+    const __m256 v = _mm256_set1_ps(x);
+    return {v, v};
+}
 inline V16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-inline void store(float* p, V16 v) { _mm256_storeu_ps(p, v.low); _mm256_storeu_ps(p + 8, v.high); }
+inline void store(float* p, V16 v) {
+    _mm256_storeu_ps(p, v.low);
+    _mm256_storeu_ps(p + 8, v.high);
+}
 inline V16 add(V16 a, V16 b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline V16 sub(V16 a, V16 b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline V16 mul(V16 a, V16 b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 inline V16 div(V16 a, V16 b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
 inline V16 max(V16 a, V16 b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
-inline V16 fma(V16 a, V16 b, V16 c) { return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
+inline V16 fma(V16 a, V16 b, V16 c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
 
 inline V16 load_f16(const uint8_t* p) {
     const __m128i* halves = reinterpret_cast<const __m128i*>(p);
@@ -40,7 +52,8 @@ inline W16 load_words(const uint8_t* p) {
 
 template <int K>
 inline V16 nibble(W16 w) {
-    if constexpr (K == 7) return {_mm256_cvtepi32_ps(_mm256_srli_epi32(w.low, 28)), _mm256_cvtepi32_ps(_mm256_srli_epi32(w.high, 28))};
+    if constexpr (K == 7)
+        return {_mm256_cvtepi32_ps(_mm256_srli_epi32(w.low, 28)), _mm256_cvtepi32_ps(_mm256_srli_epi32(w.high, 28))};
     const __m256i mask = _mm256_set1_epi32(static_cast<int>(15u << (4 * K)));
     return {_mm256_cvtepi32_ps(_mm256_and_si256(w.low, mask)), _mm256_cvtepi32_ps(_mm256_and_si256(w.high, mask))};
 }

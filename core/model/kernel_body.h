@@ -21,9 +21,8 @@ inline void store_rows(V16 value, float* y, int64_t first_row, int64_t rows) {
 }
 
 void prepare(const float* x, int64_t n, float* scaled, float* block_sums) {
-    static const float factors[kLanes] = {
-        1.0f, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 1.0f,
-        1.0f, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 1.0f};
+    static const float factors[kLanes] = {1.0f, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 1.0f,
+                                          1.0f, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 1.0f};
     const V16 factor = load(factors);
     for (int64_t i = 0; i < n; i += kBlock) {
         const V16 low = load(x + i), high = load(x + i + kLanes);
@@ -50,8 +49,8 @@ inline V16 eight_columns(const uint8_t* words, const float* x, V16 total) {
     return nibble_step<7>(w, x, total);
 }
 
-void gemv_q4_1(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns,
-               const float* scaled, const float* block_sums, float* y) {
+void gemv_q4_1(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* scaled,
+               const float* block_sums, float* y) {
     const int64_t count = columns / kBlock;
     const uint8_t* at = blocks + first * count * kQ41GroupBytes;
     for (int64_t group = first; group < last; ++group) {
@@ -69,8 +68,8 @@ void gemv_q4_1(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows,
     }
 }
 
-void gemv_q8_0(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns,
-               const float* x, float* y) {
+void gemv_q8_0(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* x,
+               float* y) {
     const int64_t count = columns / kBlock;
     const uint8_t* at = blocks + first * count * kQ80GroupBytes;
     for (int64_t group = first; group < last; ++group) {
@@ -100,7 +99,8 @@ inline float dot(const float* a, const float* b, int64_t n) {
     return total;
 }
 
-void gemv_f32(const float* matrix, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* x, float* y) {
+void gemv_f32(const float* matrix, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* x,
+              float* y) {
     const int64_t end = last * kLanes < rows ? last * kLanes : rows;
     for (int64_t row = first * kLanes; row < end; ++row) y[row] = dot(matrix + row * columns, x, columns);
 }
@@ -149,7 +149,8 @@ inline void weigh_values(const float* weights, const float* v, int64_t count, in
     for (int i = 0; i < Vectors; ++i) store(acc + i * kLanes, total[i]);
 }
 
-void attend(const float* q, const float* k, const float* v, int64_t count, int64_t head_dim, float scale, float* partial) {
+void attend(const float* q, const float* k, const float* v, int64_t count, int64_t head_dim, float scale,
+            float* partial) {
     alignas(64) float scores[attention_chunk];
     for (int64_t j = 0; j < count; ++j) scores[j] = dot(q, k + j * head_dim, head_dim) * scale;
     for (int64_t j = count; j % kLanes; ++j) scores[j] = -__builtin_inff();
@@ -166,8 +167,10 @@ void attend(const float* q, const float* k, const float* v, int64_t count, int64
     partial[0] = top;
     partial[1] = sum(total);
     int64_t channel = 0;
-    for (; channel + 64 <= head_dim; channel += 64) weigh_values<4>(scores, v + channel, count, head_dim, partial + 2 + channel);
-    for (; channel < head_dim; channel += kLanes) weigh_values<1>(scores, v + channel, count, head_dim, partial + 2 + channel);
+    for (; channel + 64 <= head_dim; channel += 64)
+        weigh_values<4>(scores, v + channel, count, head_dim, partial + 2 + channel);
+    for (; channel < head_dim; channel += kLanes)
+        weigh_values<1>(scores, v + channel, count, head_dim, partial + 2 + channel);
 }
 
 inline float exponential_of(float x) {
@@ -185,7 +188,8 @@ void combine(const float* partials, int64_t chunks, int64_t stride, int64_t head
         const float* partial = partials + c * stride;
         const float weight = exponential_of(partial[0] - top);
         total += weight * partial[1];
-        for (int64_t i = 0; i < head_dim; i += kLanes) store(z + i, fma(set1(weight), load(partial + 2 + i), load(z + i)));
+        for (int64_t i = 0; i < head_dim; i += kLanes)
+            store(z + i, fma(set1(weight), load(partial + 2 + i), load(z + i)));
     }
     const V16 scale = set1(1.0f / total);
     for (int64_t i = 0; i < head_dim; i += kLanes) store(z + i, mul(load(z + i), scale));

@@ -9,8 +9,12 @@ namespace {
 
 constexpr const char* kName = "portable";
 
-struct V16 { float v[16]; };
-struct W16 { uint32_t v[16]; };
+struct V16 {
+    float v[16];
+};
+struct W16 {
+    uint32_t v[16];
+};
 
 template <typename F>
 inline V16 each(F f) {
@@ -20,22 +24,45 @@ inline V16 each(F f) {
 }
 
 inline V16 zero() { return {}; }
-inline V16 set1(float x) { return each([=](int) { return x; }); }
-inline V16 load(const float* p) { V16 a; memcpy(a.v, p, sizeof a.v); return a; }
+inline V16 set1(float x) {
+    return each([=](int) { return x; });
+}
+inline V16 load(const float* p) {
+    V16 a;
+    memcpy(a.v, p, sizeof a.v);
+    return a;
+}
 inline void store(float* p, V16 a) { memcpy(p, a.v, sizeof a.v); }
-inline V16 add(V16 a, V16 b) { return each([&](int i) { return a.v[i] + b.v[i]; }); }
-inline V16 sub(V16 a, V16 b) { return each([&](int i) { return a.v[i] - b.v[i]; }); }
-inline V16 mul(V16 a, V16 b) { return each([&](int i) { return a.v[i] * b.v[i]; }); }
-inline V16 div(V16 a, V16 b) { return each([&](int i) { return a.v[i] / b.v[i]; }); }
-inline V16 max(V16 a, V16 b) { return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
-inline V16 fma(V16 a, V16 b, V16 c) { return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; }); }
-inline V16 round(V16 a) { return each([&](int i) { return rintf(a.v[i]); }); }
-inline V16 power_of_two(V16 n) { return each([&](int i) { return ldexpf(1.0f, static_cast<int>(n.v[i])); }); }
+inline V16 add(V16 a, V16 b) {
+    return each([&](int i) { return a.v[i] + b.v[i]; });
+}
+inline V16 sub(V16 a, V16 b) {
+    return each([&](int i) { return a.v[i] - b.v[i]; });
+}
+inline V16 mul(V16 a, V16 b) {
+    return each([&](int i) { return a.v[i] * b.v[i]; });
+}
+inline V16 div(V16 a, V16 b) {
+    return each([&](int i) { return a.v[i] / b.v[i]; });
+}
+inline V16 max(V16 a, V16 b) {
+    return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
+inline V16 fma(V16 a, V16 b, V16 c) {
+    return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+}
+inline V16 round(V16 a) {
+    return each([&](int i) { return rintf(a.v[i]); });
+}
+inline V16 power_of_two(V16 n) {
+    return each([&](int i) { return ldexpf(1.0f, static_cast<int>(n.v[i])); });
+}
 
 inline float half_to_float(uint16_t half) {
     const uint32_t sign = (half & 0x8000u) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
     if (exponent == 0) return (sign ? -1.0f : 1.0f) * static_cast<float>(mantissa) * 0x1p-24f;
-    const uint32_t bits = exponent == 31 ? sign | 0x7f800000u | mantissa << 13 : sign | (exponent + 112) << 23 | mantissa << 13;
+    const uint32_t bits =
+        exponent == 31 ? sign | 0x7f800000u | mantissa << 13 : sign | (exponent + 112) << 23 | mantissa << 13;
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -51,7 +78,11 @@ inline V16 load_i8(const uint8_t* p) {
     return each([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
 }
 
-inline W16 load_words(const uint8_t* p) { W16 w; memcpy(w.v, p, sizeof w.v); return w; }
+inline W16 load_words(const uint8_t* p) {
+    W16 w;
+    memcpy(w.v, p, sizeof w.v);
+    return w;
+}
 
 template <int K>
 inline V16 nibble(W16 w) {

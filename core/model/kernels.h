@@ -20,10 +20,10 @@ struct Kernels {
     // Q4_1: w = d q + m, so that y = sum over blocks of d dot(q, x) + m sum(x). Q8_0: w = d q.
     void (*gemv_q4_1)(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns,
                       const float* scaled, const float* block_sums, float* y);
-    void (*gemv_q8_0)(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns,
-                      const float* x, float* y);
-    void (*gemv_f32)(const float* matrix, int64_t first, int64_t last, int64_t rows, int64_t columns,
-                     const float* x, float* y);
+    void (*gemv_q8_0)(const uint8_t* blocks, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* x,
+                      float* y);
+    void (*gemv_f32)(const float* matrix, int64_t first, int64_t last, int64_t rows, int64_t columns, const float* x,
+                     float* y);
 
     // out = x / sqrt(mean(x^2) + eps) * weight; n a multiple of 16.
     void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
@@ -32,8 +32,8 @@ struct Kernels {
 
     // One head's query against `count` (<= attention_chunk) cached keys: partial = {max of the scores,
     // sum of exp(score - max), sum of exp(score - max) v [head_dim]}; head_dim a multiple of 16.
-    void (*attend)(const float* q, const float* k, const float* v, int64_t count, int64_t head_dim,
-                   float scale, float* partial);
+    void (*attend)(const float* q, const float* k, const float* v, int64_t count, int64_t head_dim, float scale,
+                   float* partial);
     // z [head_dim] from the partials of `chunks` chunks, `stride` floats apart.
     void (*combine)(const float* partials, int64_t chunks, int64_t stride, int64_t head_dim, float* z);
 };

@@ -35,7 +35,9 @@ void KvCache::reserve(int64_t capacity) {
 }
 
 void KvCache::truncate(int64_t length) {
-    if (length < 0 || length > length_) throw InputError("cache: cannot be cut to " + std::to_string(length) + " of " + std::to_string(length_) + " tokens");
+    if (length < 0 || length > length_)
+        throw InputError("cache: cannot be cut to " + std::to_string(length) + " of " + std::to_string(length_) +
+                         " tokens");
     length_ = length;
 }
 

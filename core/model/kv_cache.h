@@ -23,9 +23,9 @@ class KvCache {
     at::Tensor& values(int64_t layer) { return values_[layer]; }
     const at::Tensor& keys(int64_t layer) const { return keys_[layer]; }
     const at::Tensor& values(int64_t layer) const { return values_[layer]; }
-    void reserve(int64_t capacity);    // grows (at least doubling), keeping what is there
-    void truncate(int64_t length);     // forgets tokens from `length` on; O(1)
-    void set_length(int64_t length);   // by the model, after writing rows
+    void reserve(int64_t capacity);   // grows (at least doubling), keeping what is there
+    void truncate(int64_t length);    // forgets tokens from `length` on; O(1)
+    void set_length(int64_t length);  // by the model, after writing rows
     // A cache of `batch` rows, each a copy of this cache's only row.
     KvCache repeat(int64_t batch, int64_t extra_capacity) const;
     int64_t bytes() const;

@@ -15,7 +15,7 @@ at::Tensor slice_rows(const at::Tensor& tensor, int64_t first, int64_t count) {
 
 int64_t bytes_of(const at::Tensor& tensor) { return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0; }
 
-at::Tensor concat_member(const std::vector<StateRows>& parts, at::Tensor StateRows::* member) {
+at::Tensor concat_member(const std::vector<StateRows>& parts, at::Tensor StateRows::*member) {
     std::vector<at::Tensor> tensors;
     for (const StateRows& part : parts) {
         if (!(part.*member).defined()) return {};

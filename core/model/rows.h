@@ -19,7 +19,7 @@ namespace savepoint {
 struct StateRows {
     at::Tensor hidden, key, value, last;
 
-    int64_t tokens() const;               // 0 when nothing is held
+    int64_t tokens() const;  // 0 when nothing is held
     bool has_hidden() const { return hidden.defined(); }
     bool has_kv() const { return key.defined() && value.defined(); }
     StateRows slice(int64_t first, int64_t count) const;  // views, no copy
@@ -40,10 +40,10 @@ struct KvRow {
 // Blocks above run on what they are given and make their own keys and values (DESIGN, "How an edit
 // flows"). Replaying an intervention is the same forward step again with the same rows.
 struct RowEdit {
-    int64_t position = 0;      // path coordinates
-    int64_t hidden_block = -1; // -1: the residual stream is not replaced
-    at::Tensor hidden;         // [d_model]
-    std::vector<KvRow> kv;     // ascending by block
+    int64_t position = 0;       // path coordinates
+    int64_t hidden_block = -1;  // -1: the residual stream is not replaced
+    at::Tensor hidden;          // [d_model]
+    std::vector<KvRow> kv;      // ascending by block
 
     bool empty() const { return hidden_block < 0 && kv.empty(); }
     // The first block whose input or key/value differs from the unedited run, so that a step may

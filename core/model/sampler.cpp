@@ -16,7 +16,9 @@ struct Weighted {
     double weight;
 };
 
-bool more_likely(const Weighted& a, const Weighted& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+bool more_likely(const Weighted& a, const Weighted& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
 
 // splitmix64's output function (Steele, Lea, Flood 2014): a bijection that mixes every bit into every other.
 uint64_t mixed(uint64_t x) {
@@ -28,12 +30,14 @@ uint64_t mixed(uint64_t x) {
 at::Tensor checked_row(const at::Tensor& logits) {
     at::Tensor row = logits.detach().reshape({-1}).to(at::kCPU, at::kFloat).contiguous();
     if (row.numel() == 0) throw InputError("logits: there are none");
-    if (!std::isfinite(row.max().item<float>())) throw InputError("logits: they are not finite; the state or the edit behind them holds NaN or infinity");
+    if (!std::isfinite(row.max().item<float>()))
+        throw InputError("logits: they are not finite; the state or the edit behind them holds NaN or infinity");
     return row;
 }
 
 void check(const SamplerSettings& s) {
-    if (!s.greedy && !(s.temperature > 0 && std::isfinite(s.temperature))) throw InputError("temperature: must be above 0 (or choose greedy)");
+    if (!s.greedy && !(s.temperature > 0 && std::isfinite(s.temperature)))
+        throw InputError("temperature: must be above 0 (or choose greedy)");
     if (s.top_k < 0) throw InputError("top_k: must not be negative");
     if (!(s.top_p > 0 && s.top_p <= 1)) throw InputError("top_p: must be in (0, 1]");
     if (!(s.min_p >= 0 && s.min_p <= 1)) throw InputError("min_p: must be in [0, 1]");
@@ -59,7 +63,8 @@ std::vector<Weighted> likely_first(const at::Tensor& probabilities, const Sample
     for (const Weighted& token : tokens) mass += token.weight;
     const bool by_count = settings.top_k > 0 && tokens.size() >= static_cast<size_t>(settings.top_k);
     const bool by_mass = settings.top_k == 0 && settings.top_p < 1 && mass >= settings.top_p;
-    const bool by_ratio = settings.min_p > 0 && settings.top_k == 0 && settings.top_p == 1 && settings.min_p * probabilities.max().item<float>() >= 1e-4f;
+    const bool by_ratio = settings.min_p > 0 && settings.top_k == 0 && settings.top_p == 1 &&
+                          settings.min_p * probabilities.max().item<float>() >= 1e-4f;
     if (!by_count && !by_mass && !by_ratio) tokens = collect(0.0f);
     std::sort(tokens.begin(), tokens.end(), more_likely);
     return tokens;
@@ -125,7 +130,8 @@ TokenId sample(const at::Tensor& logits, const SamplerSettings& settings, int64_
     if (settings.greedy) return most_likely(row);
     const at::Tensor probabilities = at::softmax(row.div(settings.temperature), 0);
     const double uniform = token_uniform(settings.seed, token_index);
-    if (settings.top_k == 0 && settings.top_p >= 1 && settings.min_p <= 0) return draw(in_id_order(probabilities), uniform);
+    if (settings.top_k == 0 && settings.top_p >= 1 && settings.min_p <= 0)
+        return draw(in_id_order(probabilities), uniform);
     std::vector<Weighted> tokens = likely_first(probabilities, settings);
     cut_top_k(tokens, settings.top_k);
     // Without top-k the mass is 1 by definition, also where the unlikely tokens were left out.
@@ -155,13 +161,15 @@ Distribution describe(const at::Tensor& logits, int64_t top) {
 
 float log_probability(const at::Tensor& logits, TokenId token) {
     const at::Tensor row = checked_row(logits);
-    if (token < 0 || token >= row.numel()) throw InputError("token: id " + std::to_string(token) + " is not in the vocabulary");
+    if (token < 0 || token >= row.numel())
+        throw InputError("token: id " + std::to_string(token) + " is not in the vocabulary");
     return row.data_ptr<float>()[token] - at::logsumexp(row, 0).item<float>();
 }
 
 at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits) {
     if (p_logits.sizes() != q_logits.sizes()) throw InputError("kl_divergence: the two have different shapes");
-    const at::Tensor log_p = at::log_softmax(p_logits.to(at::kDouble), -1), log_q = at::log_softmax(q_logits.to(at::kDouble), -1);
+    const at::Tensor log_p = at::log_softmax(p_logits.to(at::kDouble), -1),
+                     log_q = at::log_softmax(q_logits.to(at::kDouble), -1);
     const at::Tensor p = log_p.exp();
     const at::Tensor terms = at::where(p > 0, p * (log_p - log_q), at::zeros_like(p));
     return terms.sum(-1).clamp_min(0).to(at::kFloat);

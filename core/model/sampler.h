@@ -21,7 +21,7 @@ double token_uniform(uint64_t seed, int64_t token_index);
 TokenId sample(const at::Tensor& logits, const SamplerSettings& settings, int64_t token_index);
 
 Distribution describe(const at::Tensor& logits, int64_t top = 10);
-float log_probability(const at::Tensor& logits, TokenId token);              // nats
+float log_probability(const at::Tensor& logits, TokenId token);  // nats
 // KL(p || q) in nats of two rows of logits [vocab] (or row by row for [n, vocab] -> [n]).
 at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits);
 

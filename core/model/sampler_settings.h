@@ -12,9 +12,9 @@ using TokenId = int32_t;
 struct SamplerSettings {
     bool greedy = false;
     float temperature = 0.8f;
-    int32_t top_k = 0;     // 0: off
-    float top_p = 0.95f;   // 1: off
-    float min_p = 0.0f;    // 0: off
+    int32_t top_k = 0;    // 0: off
+    float top_p = 0.95f;  // 1: off
+    float min_p = 0.0f;   // 0: off
     uint64_t seed = 0;
 
     bool operator==(const SamplerSettings&) const = default;
@@ -27,8 +27,8 @@ struct Candidate {
 
 // Of a next-token distribution softmax(logits), temperature 1.
 struct Distribution {
-    float entropy = 0;              // nats
-    std::vector<Candidate> top;     // most likely first
+    float entropy = 0;           // nats
+    std::vector<Candidate> top;  // most likely first
 };
 
 }  // namespace savepoint

@@ -26,20 +26,26 @@ void check_array(const GgufFile& file, const std::string& key, GgufType element,
     if (!file.has(key)) return;
     const GgufValue info = file.array_info(key);
     if (info.element != element) file.fail(key + " has elements of the wrong type");
-    if (info.count != count) file.fail(key + " has " + std::to_string(info.count) + " elements for " + std::to_string(count) + " tokens");
+    if (info.count != count)
+        file.fail(key + " has " + std::to_string(info.count) + " elements for " + std::to_string(count) + " tokens");
 }
 
 // llama.cpp asserts, and so ends the process, on what is refused here.
 void check_vocabulary(const GgufFile& file) {
     const ModelConfig config = read_config(file);
     const std::string model = file.text("tokenizer.ggml.model");
-    if (model != "gpt2" && model != "llama") file.fail("tokenizer.ggml.model is '" + model + "'; 'gpt2' and 'llama' are supported");
+    if (model != "gpt2" && model != "llama")
+        file.fail("tokenizer.ggml.model is '" + model + "'; 'gpt2' and 'llama' are supported");
     const std::vector<std::string> tokens = file.texts("tokenizer.ggml.tokens");
-    if (static_cast<int64_t>(tokens.size()) != config.vocab) file.fail("tokenizer.ggml.tokens has " + std::to_string(tokens.size()) + " tokens; the embedding has " + std::to_string(config.vocab));
+    if (static_cast<int64_t>(tokens.size()) != config.vocab)
+        file.fail("tokenizer.ggml.tokens has " + std::to_string(tokens.size()) + " tokens; the embedding has " +
+                  std::to_string(config.vocab));
     std::unordered_set<std::string> seen;
     for (size_t i = 0; i < tokens.size(); ++i) {
-        if (first_invalid_utf8(tokens[i])) file.fail("tokenizer.ggml.tokens: token " + std::to_string(i) + " is not UTF-8");
-        if (!seen.insert(tokens[i].empty() ? "[EMPTY_" + std::to_string(i) + "]" : tokens[i]).second) file.fail("tokenizer.ggml.tokens: token " + std::to_string(i) + " is there twice");
+        if (first_invalid_utf8(tokens[i]))
+            file.fail("tokenizer.ggml.tokens: token " + std::to_string(i) + " is not UTF-8");
+        if (!seen.insert(tokens[i].empty() ? "[EMPTY_" + std::to_string(i) + "]" : tokens[i]).second)
+            file.fail("tokenizer.ggml.tokens: token " + std::to_string(i) + " is there twice");
     }
     check_array(file, "tokenizer.ggml.token_type", GgufType::i32, tokens.size());
     check_array(file, "tokenizer.ggml.scores", GgufType::f32, tokens.size());
@@ -73,7 +79,8 @@ struct Tokenizer::Impl {
     std::string special(TokenId id) const { return id < 0 ? "" : pieces[id]; }
 
     const std::string& checked_piece(TokenId id) const {
-        if (id < 0 || static_cast<size_t>(id) >= pieces.size()) throw InputError("token: id " + std::to_string(id) + " is not in the vocabulary");
+        if (id < 0 || static_cast<size_t>(id) >= pieces.size())
+            throw InputError("token: id " + std::to_string(id) + " is not in the vocabulary");
         return pieces[id];
     }
 
@@ -104,14 +111,17 @@ Tokenizer::~Tokenizer() = default;
 int64_t Tokenizer::size() const { return static_cast<int64_t>(impl_->pieces.size()); }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special) const {
-    if (const auto offset = first_invalid_utf8(text)) throw InputError("text: is not UTF-8 at byte " + std::to_string(*offset));
+    if (const auto offset = first_invalid_utf8(text))
+        throw InputError("text: is not UTF-8 at byte " + std::to_string(*offset));
     if (text.size() > kLongestText) throw InputError("text: is longer than 256 MiB");
     const auto length = static_cast<int32_t>(text.size());
     std::vector<TokenId> ids(text.size() + 8);
-    int32_t count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), false, parse_special);
+    int32_t count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()),
+                                   false, parse_special);
     if (count < 0) {
         ids.resize(static_cast<size_t>(-count));
-        count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), false, parse_special);
+        count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), false,
+                               parse_special);
     }
     ids.resize(static_cast<size_t>(std::max(count, 0)));
     return ids;

@@ -29,10 +29,10 @@ class Tokenizer {
     // InputError when the text is not UTF-8 (naming the byte offset).
     std::vector<TokenId> encode(std::string_view text, bool parse_special = true) const;
     std::string decode(std::span<const TokenId> ids) const;  // bytes; special tokens as their text
-    std::string piece(TokenId id) const;                       // bytes of one token, maybe part of a character
+    std::string piece(TokenId id) const;                     // bytes of one token, maybe part of a character
     bool is_special(TokenId id) const;
     bool ends_generation(TokenId id) const;  // end of text or end of turn
-    std::string hash() const;                 // sha256 over all pieces and the template
+    std::string hash() const;                // sha256 over all pieces and the template
 
     bool has_chat_template() const;
     // The template's own default system prompt stays in force when no system message is given.

@@ -61,7 +61,8 @@ void check_role(const GgufFile& file, const Role& role) {
     const GgufTensor* tensor = file.find_tensor(role.file_name);
     if (!tensor) file.fail("tensor " + role.file_name + " is missing");
     if (tensor->shape != role.shape)
-        file.fail("tensor " + role.file_name + " has the shape " + shape_text(tensor->shape) + " instead of " + shape_text(role.shape));
+        file.fail("tensor " + role.file_name + " has the shape " + shape_text(tensor->shape) + " instead of " +
+                  shape_text(role.shape));
     const auto type = static_cast<ggml_type>(tensor->type);
     if (type != GGML_TYPE_F32 && !ggml_get_type_traits(type)->to_float)
         file.fail("tensor " + role.file_name + " has the type " + ggml_type_name(type) + ", which holds no weights");
@@ -140,8 +141,10 @@ class WeightsReader {
         parallel_tasks(
             tasks,
             [&](int64_t i) {
-                if (i == 0) weights_->sha256_ = sha256_hex(content_);
-                else dequantise(roles_[i - 1]);
+                if (i == 0)
+                    weights_->sha256_ = sha256_hex(content_);
+                else
+                    dequantise(roles_[i - 1]);
             },
             [&](int64_t begun) { report(0.1 + 0.9 * static_cast<double>(begun) / static_cast<double>(tasks)); });
     }
@@ -153,12 +156,15 @@ class WeightsReader {
         const int64_t rows = role.shape.size() == 2 ? role.shape[0] : 1, columns = role.shape.back();
         std::string straight;
         if (role.permuted_heads) {
-            straight = unpermute_rows(source, rows, role.permuted_heads, static_cast<int64_t>(ggml_row_size(type, columns)));
+            straight =
+                unpermute_rows(source, rows, role.permuted_heads, static_cast<int64_t>(ggml_row_size(type, columns)));
             source = straight.data();
         }
         at::Tensor result = at::empty(role.shape, at::kFloat);
-        if (type == GGML_TYPE_F32) std::memcpy(result.data_ptr<float>(), source, tensor.bytes);
-        else ggml_get_type_traits(type)->to_float(source, result.data_ptr<float>(), rows * columns);
+        if (type == GGML_TYPE_F32)
+            std::memcpy(result.data_ptr<float>(), source, tensor.bytes);
+        else
+            ggml_get_type_traits(type)->to_float(source, result.data_ptr<float>(), rows * columns);
         weights_->tensors_.at(role.name) = std::move(result);
         const auto packed = weights_->packed_.find(role.name);
         if (packed != weights_->packed_.end()) packed->second = pack_for_gemv(tensor.type, source, rows, columns);

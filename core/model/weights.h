@@ -39,7 +39,7 @@ class Weights {
     const ModelConfig& config() const { return config_; }
     const std::string& path() const { return path_; }
     const std::string& sha256() const { return sha256_; }  // of the whole file, lower-case hex
-    int64_t bytes() const;                                   // memory held, packed blocks included
+    int64_t bytes() const;                                 // memory held, packed blocks included
 
     const at::Tensor& tensor(const std::string& name) const;  // throws FileError when absent
     bool has(const std::string& name) const { return tensors_.contains(name); }

@@ -33,8 +33,10 @@ void split_lines(const std::string& text, std::vector<std::string>& documents, S
     std::istringstream lines(text);
     std::string line, document;
     while (std::getline(lines, line)) {
-        if (separates(line)) keep(documents, document);
-        else document += line + "\n";
+        if (separates(line))
+            keep(documents, document);
+        else
+            document += line + "\n";
     }
     keep(documents, document);
 }
@@ -81,8 +83,9 @@ void require_documents(const Corpus& corpus, const std::string& path) {
 Corpus fortunes_corpus() {
     std::error_code none;
     if (!fs::is_directory(kFortunes, none)) {
-        throw FileError(kFortunes, "is not there; install it (apt-get install fortunes fortunes-min) or give the path of "
-                                   "a text corpus");
+        throw FileError(kFortunes,
+                        "is not there; install it (apt-get install fortunes fortunes-min) or give the path of "
+                        "a text corpus");
     }
     Corpus corpus{"fortunes", {}};
     for (const fs::path& path : files_in(kFortunes)) {
@@ -95,7 +98,8 @@ Corpus fortunes_corpus() {
 
 Corpus read_corpus(const std::string& path) {
     std::error_code none;
-    if (!fs::exists(path, none)) throw FileError(path, "is not there; give a text file, a .jsonl file or a folder of them");
+    if (!fs::exists(path, none))
+        throw FileError(path, "is not there; give a text file, a .jsonl file or a folder of them");
     Corpus corpus{fs::path(path).filename().string(), {}};
     if (!fs::is_directory(path, none)) {
         read_one(path, corpus.documents);

@@ -24,8 +24,9 @@ void read(const nlohmann::json& in, const char* field, T& value) {
     if (found == in.end()) return;
     const bool fits = std::is_same_v<T, std::string> ? found->is_string()
                       : std::is_floating_point_v<T>  ? found->is_number()
-                      : std::is_unsigned_v<T>        ? found->is_number_integer() && (found->is_number_unsigned() || found->template get<int64_t>() >= 0)
-                                                     : found->is_number_integer();
+                      : std::is_unsigned_v<T>        ? found->is_number_integer() &&
+                                                    (found->is_number_unsigned() || found->template get<int64_t>() >= 0)
+                                              : found->is_number_integer();
     if (!fits) throw InputError(std::string("edit: ") + field + " has the wrong type");
     if (std::is_signed_v<T> && std::is_integral_v<T> && found->is_number_unsigned() &&
         found->template get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
@@ -40,9 +41,16 @@ std::string to_string(LatentPart part) { return kPartNames.at(static_cast<size_t
 std::string to_string(EditKind kind) { return kKindNames.at(static_cast<size_t>(kind)); }
 
 void to_json(nlohmann::json& out, const LatentEdit& edit) {
-    out = {{"kind", to_string(edit.kind)}, {"part", to_string(edit.part)}, {"first_token", edit.first_token},
-           {"last_token", edit.last_token}, {"group", edit.group}, {"block", edit.block}, {"component", edit.component},
-           {"amount", edit.amount}, {"seed", edit.seed}, {"source_thought", edit.source_thought},
+    out = {{"kind", to_string(edit.kind)},
+           {"part", to_string(edit.part)},
+           {"first_token", edit.first_token},
+           {"last_token", edit.last_token},
+           {"group", edit.group},
+           {"block", edit.block},
+           {"component", edit.component},
+           {"amount", edit.amount},
+           {"seed", edit.seed},
+           {"source_thought", edit.source_thought},
            {"source_token", edit.source_token}};
 }
 

@@ -9,10 +9,11 @@ namespace savepoint {
 
 namespace {
 
-constexpr int64_t kSmall = 512;         // below it a full float64 decomposition takes tens of milliseconds
-constexpr int64_t kSpare = 32;          // more columns than asked for: the last ones converge too
+constexpr int64_t kSmall = 512;  // below it a full float64 decomposition takes tens of milliseconds
+constexpr int64_t kSpare = 32;   // more columns than asked for: the last ones converge too
 constexpr int kMaxIterations = 24;
-constexpr double kSettled = 3e-4;       // of the variance, gained by one more iteration: what is still missing is of that order
+constexpr double kSettled =
+    3e-4;  // of the variance, gained by one more iteration: what is still missing is of that order
 
 // [.., k, d]
 at::Tensor with_fixed_signs(const at::Tensor& rows) {
@@ -52,7 +53,8 @@ EigenBasis orthogonal_iteration(const at::Tensor& covariance, int64_t components
     }
     const auto [values, rotation] = at::linalg_eigh(at::matmul(basis.t(), image).to(at::kDouble));
     const at::Tensor rows = at::matmul(basis, rotation.to(at::kFloat)).flip(1).slice(1, 0, components).t();
-    return {values.flip(0).slice(0, 0, components).clamp_min(0).contiguous(), with_fixed_signs(rows).contiguous(), total};
+    return {values.flip(0).slice(0, 0, components).clamp_min(0).contiguous(), with_fixed_signs(rows).contiguous(),
+            total};
 }
 
 }  // namespace

@@ -19,7 +19,9 @@ struct EigenBasis {
 EigenBasis leading_components(const at::Tensor& covariance, int64_t components);
 
 // The same of a stack [n, d, d] in full: values [n, components], vectors [n, components, d], totals [n].
-struct EigenBases { at::Tensor values, vectors, totals; };
+struct EigenBases {
+    at::Tensor values, vectors, totals;
+};
 EigenBases leading_components_of_each(const at::Tensor& covariances, int64_t components);
 
 }  // namespace savepoint

@@ -13,9 +13,13 @@ namespace savepoint {
 namespace {
 
 // Sums of squares of x - x^ and of x - mean over tokens and the last dimension: [tokens, a, d] -> [a] each.
-struct Squares { at::Tensor error, spread; };
+struct Squares {
+    at::Tensor error, spread;
+};
 
-at::Tensor summed(const at::Tensor& difference) { return difference.square().sum(at::IntArrayRef({0, -1}), /*keepdim=*/false, at::kDouble); }
+at::Tensor summed(const at::Tensor& difference) {
+    return difference.square().sum(at::IntArrayRef({0, -1}), /*keepdim=*/false, at::kDouble);
+}
 
 Squares squares(const at::Tensor& exact, const at::Tensor& decoded, const at::Tensor& mean) {
     return {summed(exact - decoded), summed(exact - mean)};
@@ -28,7 +32,8 @@ at::Tensor mean_square(const Squares& squares, const at::Tensor& rows) {
 }
 
 // [tokens, layers, kv_heads, head_dim] -> mse, fvu [layers, kv_heads]
-void measure_heads(const at::Tensor& exact, const at::Tensor& decoded, int64_t first, at::Tensor& mse, at::Tensor& fvu) {
+void measure_heads(const at::Tensor& exact, const at::Tensor& decoded, int64_t first, at::Tensor& mse,
+                   at::Tensor& fvu) {
     const at::Tensor rows = exact.slice(0, first);
     const Squares sums = squares(rows, decoded.slice(0, first), rows.mean(0));
     mse = mean_square(sums, rows);
@@ -108,7 +113,9 @@ ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar,
         throw InputError("prefix: " + std::to_string(prefix) + "; from 1 to " + std::to_string(count - 1) +
                          ", so that tokens follow to be compared");
     }
-    const auto go_on = [&](double fraction) { if (keep_going && !keep_going(fraction)) throw Cancelled(); };
+    const auto go_on = [&](double fraction) {
+        if (keep_going && !keep_going(fraction)) throw Cancelled();
+    };
     const std::span<const TokenId> all(tokens);
     const auto before = all.first(static_cast<size_t>(prefix)), after = all.subspan(static_cast<size_t>(prefix));
     ForwardOptions kept, scored;

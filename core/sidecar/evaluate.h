@@ -14,12 +14,12 @@ namespace savepoint {
 // where nothing varies (one token) an FVU is NaN or infinite.
 struct ReconstructionError {
     int64_t tokens = 0, first_tokens = 4;
-    at::Tensor hidden_mse;        // [layers]
-    at::Tensor hidden_fvu;        // [layers], without the first tokens
-    at::Tensor hidden_fvu_first;  // [layers], the first tokens alone (about the mean of all tokens); NaN when none
-    at::Tensor key_mse, value_mse;   // [layers, kv_heads]
-    at::Tensor key_fvu, value_fvu;   // [layers, kv_heads]
-    at::Tensor token_fvu;         // [tokens], over all layers: ||h - h^||^2 / ||h - mean||^2
+    at::Tensor hidden_mse;          // [layers]
+    at::Tensor hidden_fvu;          // [layers], without the first tokens
+    at::Tensor hidden_fvu_first;    // [layers], the first tokens alone (about the mean of all tokens); NaN when none
+    at::Tensor key_mse, value_mse;  // [layers, kv_heads]
+    at::Tensor key_fvu, value_fvu;  // [layers, kv_heads]
+    at::Tensor token_fvu;           // [tokens], over all layers: ||h - h^||^2 / ||h - mean||^2
 };
 ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows);
 
@@ -27,7 +27,7 @@ ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows
 // the following tokens are fed through the model on top of it, teacher forced, beside the exact run.
 struct ResumeFidelity {
     int64_t prefix = 0, tokens = 0;
-    double kl_nats = 0;         // mean KL(exact || resumed) of the next-token distribution
+    double kl_nats = 0;  // mean KL(exact || resumed) of the next-token distribution
     double kl_p95 = 0;
     double top1_agreement = 0;  // fraction
     double delta_nll = 0;       // nats per token

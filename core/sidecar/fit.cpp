@@ -58,7 +58,8 @@ class SequenceCutter {
             held.insert(held.end(), ids.begin(), ids.end());
             size_t from = 0;
             for (; held.size() - from >= each && sequences.size() < wanted; from += each) {
-                sequences.emplace_back(held.begin() + static_cast<ptrdiff_t>(from), held.begin() + static_cast<ptrdiff_t>(from + each));
+                sequences.emplace_back(held.begin() + static_cast<ptrdiff_t>(from),
+                                       held.begin() + static_cast<ptrdiff_t>(from + each));
             }
             held.erase(held.begin(), held.begin() + static_cast<ptrdiff_t>(from));
         }
@@ -76,7 +77,8 @@ class SequenceCutter {
 std::string ids_sha256(const std::vector<std::vector<TokenId>>& a, const std::vector<std::vector<TokenId>>& b) {
     std::string bytes;
     for (const auto* part : {&a, &b}) {
-        for (const auto& ids : *part) bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(TokenId));
+        for (const auto& ids : *part)
+            bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(TokenId));
     }
     return sha256_hex(bytes);
 }
@@ -139,7 +141,10 @@ std::vector<std::vector<TokenId>> sample_starts(const Corpus& corpus, const Toke
 
 struct OwnSamples::Impl {
     Impl(const Transformer& model, std::vector<std::vector<TokenId>> starts, int64_t length, uint64_t seed)
-        : model(model), sequences(std::move(starts)), length(static_cast<size_t>(length)), seed(seed),
+        : model(model),
+          sequences(std::move(starts)),
+          length(static_cast<size_t>(length)),
+          seed(seed),
           cache(model.config(), length, model.device(), static_cast<int64_t>(sequences.size())) {
         for (const auto& start : sequences) given.push_back(start.size());
     }
@@ -160,11 +165,13 @@ struct OwnSamples::Impl {
     KvCache cache;
 };
 
-OwnSamples::OwnSamples(const Transformer& model, std::vector<std::vector<TokenId>> starts, int64_t length, uint64_t seed) {
+OwnSamples::OwnSamples(const Transformer& model, std::vector<std::vector<TokenId>> starts, int64_t length,
+                       uint64_t seed) {
     if (starts.empty()) throw InputError("own_samples: no starts were given");
     for (const auto& start : starts) {
         if (start.empty() || static_cast<int64_t>(start.size()) > length) {
-            throw InputError("own_samples: a start of " + std::to_string(start.size()) + " tokens; from 1 to " + std::to_string(length));
+            throw InputError("own_samples: a start of " + std::to_string(start.size()) + " tokens; from 1 to " +
+                             std::to_string(length));
         }
     }
     impl_ = std::make_unique<Impl>(model, std::move(starts), length, seed);
@@ -191,7 +198,8 @@ void OwnSamples::step() {
 }
 
 std::vector<std::vector<TokenId>> own_samples(const Transformer& model, const Tokenizer& tokenizer, int64_t count,
-                                              int64_t length, uint64_t seed, const std::function<bool(double)>& keep_going) {
+                                              int64_t length, uint64_t seed,
+                                              const std::function<bool(double)>& keep_going) {
     if (count < 1) return {};
     OwnSamples samples(model, sample_starts(fortunes_corpus(), tokenizer, count, length, seed), length, seed);
     for (int64_t done = 1; !samples.done(); ++done) {

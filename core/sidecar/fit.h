@@ -26,7 +26,10 @@ Corpus read_corpus(const std::string& path);
 // Documents are joined by a blank line until a sequence is full. The held-out documents are drawn first, so that a
 // larger fit leaves them as they are. sha256: of all ids, fit then held_out. Throws InputError when the corpus does not
 // fill one sequence of each part; a corpus that is too small gives fewer sequences than asked.
-struct TokenSplit { std::vector<std::vector<TokenId>> fit, held_out; std::string sha256; };
+struct TokenSplit {
+    std::vector<std::vector<TokenId>> fit, held_out;
+    std::string sha256;
+};
 TokenSplit split_corpus(const Corpus& corpus, const Tokenizer& tokenizer, int64_t length, int64_t fit_tokens,
                         int64_t held_out_tokens, uint64_t seed);
 
@@ -53,6 +56,7 @@ class OwnSamples {
 // All of that at once: `count` sequences of `length` tokens from starts in fortunes_corpus(). keep_going is asked
 // between steps; false throws Cancelled.
 std::vector<std::vector<TokenId>> own_samples(const Transformer& model, const Tokenizer& tokenizer, int64_t count,
-                                              int64_t length, uint64_t seed, const std::function<bool(double)>& keep_going = {});
+                                              int64_t length, uint64_t seed,
+                                              const std::function<bool(double)>& keep_going = {});
 
 }  // namespace savepoint

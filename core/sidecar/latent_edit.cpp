@@ -58,7 +58,8 @@ Slot hidden_slot(const Sidecar& sidecar, int64_t group) {
 
 Slot block_slot(const Sidecar& sidecar, LatentPart part, int64_t block) {
     const KvCodec& codec = sidecar.kv();
-    if (part == LatentPart::key) return {part, block, codec.key_components(), codec.key_mean()[block], codec.key_std()[block]};
+    if (part == LatentPart::key)
+        return {part, block, codec.key_components(), codec.key_mean()[block], codec.key_std()[block]};
     return {part, block, codec.value_components(), codec.value_mean()[block], codec.value_std()[block]};
 }
 
@@ -74,8 +75,11 @@ std::vector<Slot> slots_of(const Sidecar& sidecar, const LatentEdit& edit) {
 }
 
 at::Tensor& part_of(Latent& latent, LatentPart part) {
-    at::Tensor& tensor = part == LatentPart::hidden ? latent.hidden : part == LatentPart::key ? latent.key : latent.value;
-    if (!tensor.defined()) throw InputError("edit: part " + to_string(part) + " was not kept of this thought; replay it first");
+    at::Tensor& tensor = part == LatentPart::hidden ? latent.hidden
+                         : part == LatentPart::key  ? latent.key
+                                                    : latent.value;
+    if (!tensor.defined())
+        throw InputError("edit: part " + to_string(part) + " was not kept of this thought; replay it first");
     return tensor;
 }
 
@@ -90,7 +94,8 @@ at::Tensor slerp(const at::Tensor& a, const at::Tensor& b, const at::Tensor& mea
     const double angle = std::acos(std::clamp(cosine, -1.0, 1.0));
     const double sine = std::sin(angle);
     if (length_u == 0 || length_v == 0 || sine < 1e-6) return (line + mean).to(at::kFloat);
-    const at::Tensor direction = (std::sin((1 - weight) * angle) * u / length_u + std::sin(weight * angle) * v / length_v) / sine;
+    const at::Tensor direction =
+        (std::sin((1 - weight) * angle) * u / length_u + std::sin(weight * angle) * v / length_v) / sine;
     const double length = length_u + weight * (length_v - length_u);
     return (direction * length + mean).to(at::kFloat);
 }
@@ -101,8 +106,8 @@ void add_noise(at::Tensor row, const LatentEdit& edit, const Slot& slot, int64_t
     const int64_t first = std::max<int64_t>(edit.component, 0);
     const int64_t end = edit.component < 0 ? slot.components : edit.component + 1;
     for (int64_t c = first; c < end; ++c) {
-        const double normal = keyed_normal({edit.seed, static_cast<uint64_t>(token), part, static_cast<uint64_t>(slot.index),
-                                            static_cast<uint64_t>(c)});
+        const double normal = keyed_normal({edit.seed, static_cast<uint64_t>(token), part,
+                                            static_cast<uint64_t>(slot.index), static_cast<uint64_t>(c)});
         row[c] += edit.amount * normal * std[c].item<double>();
     }
 }
@@ -112,30 +117,48 @@ bool needs_source(EditKind kind) { return kind == EditKind::copy || kind == Edit
 // row: the slot's own components; other: those of the source.
 void apply_to_row(at::Tensor row, const LatentEdit& edit, const Slot& slot, const at::Tensor& other, int64_t token) {
     const bool one = edit.component >= 0;
-    const auto chosen = [&](const at::Tensor& all) { return one ? all.slice(0, edit.component, edit.component + 1) : all; };
+    const auto chosen = [&](const at::Tensor& all) {
+        return one ? all.slice(0, edit.component, edit.component + 1) : all;
+    };
     at::Tensor target = chosen(row);
     switch (edit.kind) {
-        case EditKind::set: target.copy_(chosen(slot.mean) + edit.amount * chosen(slot.std)); break;
-        case EditKind::zero: target.zero_(); break;
-        case EditKind::noise: add_noise(row, edit, slot, token); break;
-        case EditKind::copy: target.copy_(chosen(other)); break;
-        case EditKind::lerp: target.copy_((1 - edit.amount) * target + edit.amount * chosen(other)); break;
-        case EditKind::slerp: target.copy_(slerp(row, other, slot.mean, edit.amount)); break;
+        case EditKind::set:
+            target.copy_(chosen(slot.mean) + edit.amount * chosen(slot.std));
+            break;
+        case EditKind::zero:
+            target.zero_();
+            break;
+        case EditKind::noise:
+            add_noise(row, edit, slot, token);
+            break;
+        case EditKind::copy:
+            target.copy_(chosen(other));
+            break;
+        case EditKind::lerp:
+            target.copy_((1 - edit.amount) * target + edit.amount * chosen(other));
+            break;
+        case EditKind::slerp:
+            target.copy_(slerp(row, other, slot.mean, edit.amount));
+            break;
     }
 }
 
 void check_edit(const LatentEdit& edit, const std::vector<Slot>& slots, int64_t first_position, int64_t tokens) {
     const int64_t end = first_position + tokens;
-    const std::string range = "tokens " + std::to_string(first_position) + " to " + std::to_string(end - 1) + " are there";
+    const std::string range =
+        "tokens " + std::to_string(first_position) + " to " + std::to_string(end - 1) + " are there";
     if (edit.first_token < first_position || edit.first_token >= end) refuse("first_token", edit.first_token, range);
     if (edit.last_token < edit.first_token || edit.last_token >= end) refuse("last_token", edit.last_token, range);
     for (const Slot& slot : slots) {
         if (edit.component < -1 || edit.component >= slot.components) {
-            refuse("component", edit.component, to_string(slot.part) + " has " + std::to_string(slot.components) + ", or -1 for all");
+            refuse("component", edit.component,
+                   to_string(slot.part) + " has " + std::to_string(slot.components) + ", or -1 for all");
         }
     }
-    if (edit.kind == EditKind::set && edit.component < 0) refuse("component", edit.component, "set takes one component");
-    if (edit.kind == EditKind::slerp && edit.component >= 0) refuse("component", edit.component, "slerp takes all components (-1)");
+    if (edit.kind == EditKind::set && edit.component < 0)
+        refuse("component", edit.component, "set takes one component");
+    if (edit.kind == EditKind::slerp && edit.component >= 0)
+        refuse("component", edit.component, "slerp takes all components (-1)");
     if (!std::isfinite(edit.amount)) throw InputError("edit: amount is not finite");
     const bool weight = edit.kind == EditKind::lerp || edit.kind == EditKind::slerp;
     if (weight && (edit.amount < 0 || edit.amount > 1)) {
@@ -146,7 +169,8 @@ void check_edit(const LatentEdit& edit, const std::vector<Slot>& slots, int64_t 
 Latent source_of(const LatentEdit& edit, const SourceLatent& source) {
     if (!source) throw InputError("edit: source_thought has no latents to take from");
     Latent latent = source(edit.source_thought, edit.source_token);
-    if (latent.tokens() != 1) throw InputError("edit: source_token " + std::to_string(edit.source_token) + " is not there");
+    if (latent.tokens() != 1)
+        throw InputError("edit: source_token " + std::to_string(edit.source_token) + " is not there");
     return latent;
 }
 
@@ -179,14 +203,18 @@ Latent apply_edits(const Sidecar& sidecar, const Latent& latent, int64_t first_p
 }
 
 std::vector<TouchedGroup> touched(const Sidecar& sidecar, const std::vector<LatentEdit>& edits, int64_t position) {
-    struct Parts { bool hidden = false; std::set<int64_t> blocks; };
+    struct Parts {
+        bool hidden = false;
+        std::set<int64_t> blocks;
+    };
     std::map<int64_t, Parts> found;
     for (const LatentEdit& edit : edits) {
         if (position < edit.first_token || position > edit.last_token) continue;
         const std::vector<int64_t> blocks = blocks_of(sidecar, edit);
         Parts& parts = found[edit.group];
         if (reaches(edit, LatentPart::hidden)) parts.hidden = true;
-        if (reaches(edit, LatentPart::key) || reaches(edit, LatentPart::value)) parts.blocks.insert(blocks.begin(), blocks.end());
+        if (reaches(edit, LatentPart::key) || reaches(edit, LatentPart::value))
+            parts.blocks.insert(blocks.begin(), blocks.end());
     }
     std::vector<TouchedGroup> groups;
     for (const auto& [group, parts] : found) {

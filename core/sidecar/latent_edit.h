@@ -22,7 +22,11 @@ Latent apply_edits(const Sidecar& sidecar, const Latent& latent, int64_t first_p
                    const std::vector<LatentEdit>& edits, const SourceLatent& source);
 
 // The groups and parts that a list of edits touches at one token: what must be replaced on resuming.
-struct TouchedGroup { int64_t group; bool hidden, kv; std::vector<int64_t> blocks; };
+struct TouchedGroup {
+    int64_t group;
+    bool hidden, kv;
+    std::vector<int64_t> blocks;
+};
 std::vector<TouchedGroup> touched(const Sidecar& sidecar, const std::vector<LatentEdit>& edits, int64_t position);
 
 // The exact rows that put D(z) of one token in the model's place, for the touched groups: hidden of the

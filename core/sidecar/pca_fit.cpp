@@ -15,10 +15,12 @@ void check_settings(const PcaSettings& settings) {
     const auto refuse = [](const char* field, int64_t value, const char* allowed) {
         throw InputError(std::string(field) + ": " + std::to_string(value) + "; " + allowed);
     };
-    if (settings.hidden_components < 0) refuse("hidden_components", settings.hidden_components, "0 (full rank) or more");
+    if (settings.hidden_components < 0)
+        refuse("hidden_components", settings.hidden_components, "0 (full rank) or more");
     if (settings.key_components < 0) refuse("key_components", settings.key_components, "0 (full rank) or more");
     if (settings.value_components < 0) refuse("value_components", settings.value_components, "0 (full rank) or more");
-    if (settings.bits != 0 && (settings.bits < 2 || settings.bits > 8)) refuse("bits", settings.bits, "2 to 8, or 0 for float32");
+    if (settings.bits != 0 && (settings.bits < 2 || settings.bits > 8))
+        refuse("bits", settings.bits, "2 to 8, or 0 for float32");
     if (settings.exact_first_tokens < 0) refuse("exact_first_tokens", settings.exact_first_tokens, "0 or more");
     if (settings.hidden_stride < 1) refuse("hidden_stride", settings.hidden_stride, "1 or more");
 }
@@ -29,7 +31,8 @@ void check_settings(const PcaSettings& settings) {
 // The covariances within every layer group. Only the blocks on and above the diagonal are kept.
 class HiddenMoments {
    public:
-    HiddenMoments(std::vector<LayerGroup> groups, int64_t d) : groups_(std::move(groups)), d_(d), strips_(groups_.size()) {
+    HiddenMoments(std::vector<LayerGroup> groups, int64_t d)
+        : groups_(std::move(groups)), d_(d), strips_(groups_.size()) {
         for (size_t g = 0; g < groups_.size(); ++g) {
             for (int64_t i = 0; i < groups_[g].layers(); ++i) {
                 strips_[g].push_back(at::zeros({d, (groups_[g].layers() - i) * d}, at::kDouble));
@@ -64,7 +67,8 @@ class HiddenMoments {
     PcaGroup decompose(size_t g, int64_t components) {
         const LayerGroup& blocks = groups_[g];
         const int64_t n = blocks.layers();
-        const at::Tensor mean = (sum_ / static_cast<double>(tokens_)).slice(0, blocks.first_block, blocks.last_block + 1);
+        const at::Tensor mean =
+            (sum_ / static_cast<double>(tokens_)).slice(0, blocks.first_block, blocks.last_block + 1);
         at::Tensor covariance = assembled(g) / static_cast<double>(tokens_);
         covariance.sub_(at::outer(mean.reshape({-1}), mean.reshape({-1})));
         strips_[g].clear();
@@ -74,8 +78,12 @@ class HiddenMoments {
         covariance.div_(each.unsqueeze(1)).div_(each.unsqueeze(0));
         const EigenBasis basis = leading_components(covariance, components);
         const at::Tensor centre = shift_.slice(0, blocks.first_block, blocks.last_block + 1) + mean;
-        return {blocks, basis.vectors, centre.to(at::kFloat).contiguous(), scale.to(at::kFloat),
-                basis.values.to(at::kFloat), basis.total};
+        return {blocks,
+                basis.vectors,
+                centre.to(at::kFloat).contiguous(),
+                scale.to(at::kFloat),
+                basis.values.to(at::kFloat),
+                basis.total};
     }
 
    private:
@@ -99,8 +107,9 @@ class HiddenMoments {
 
     std::vector<LayerGroup> groups_;
     int64_t d_;
-    std::vector<std::vector<at::Tensor>> strips_;  // [group][block in it]: [d, from this block to the last of the group]
-    at::Tensor shift_, sum_;                       // [layers, d]
+    std::vector<std::vector<at::Tensor>>
+        strips_;              // [group][block in it]: [d, from this block to the last of the group]
+    at::Tensor shift_, sum_;  // [layers, d]
     std::vector<at::Tensor> buffer_;
     int64_t buffered_ = 0, tokens_ = 0;
 };
@@ -125,7 +134,8 @@ class BlockMoments {
         const at::Tensor mean = sum_ / static_cast<double>(tokens_);
         const at::Tensor covariance = products_ / static_cast<double>(tokens_) - mean.unsqueeze(2) * mean.unsqueeze(1);
         const EigenBases basis = leading_components_of_each(covariance, components);
-        return {basis.vectors, (shift_ + mean).to(at::kFloat), basis.values.to(at::kFloat), basis.totals.to(at::kFloat)};
+        return {basis.vectors, (shift_ + mean).to(at::kFloat), basis.values.to(at::kFloat),
+                basis.totals.to(at::kFloat)};
     }
 
    private:
@@ -142,7 +152,8 @@ struct PcaFit::Impl {
     }
 
     void check_rows(const StateRows& rows) const {
-        if (!rows.has_hidden() || !rows.has_kv()) throw InputError("fit: needs hidden states, keys and values of every token");
+        if (!rows.has_hidden() || !rows.has_kv())
+            throw InputError("fit: needs hidden states, keys and values of every token");
         if (decomposing) throw InputError("fit: tokens cannot be added after the decomposition has begun");
     }
 

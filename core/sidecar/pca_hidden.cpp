@@ -38,8 +38,11 @@ at::Tensor stored_columns(const std::vector<PcaGroup>& groups) {
 class PcaHidden final : public HiddenCodec {
    public:
     PcaHidden(std::vector<PcaGroup> groups, int64_t group_size, Quantizer quantizer)
-        : groups_(std::move(groups)), group_size_(group_size), most_(most_components(groups_)),
-          columns_(stored_columns(groups_)), quantizer_(std::move(quantizer)) {
+        : groups_(std::move(groups)),
+          group_size_(group_size),
+          most_(most_components(groups_)),
+          columns_(stored_columns(groups_)),
+          quantizer_(std::move(quantizer)) {
         for (const PcaGroup& group : groups_) blocks_.push_back(group.blocks);
         std_ = padded(groups_, [](const PcaGroup& group) { return group.variance.sqrt(); });
         explained_ = padded(groups_, [](const PcaGroup& group) { return group.variance / group.total; });
@@ -63,7 +66,9 @@ class PcaHidden final : public HiddenCodec {
             const PcaGroup& group = groups_[g];
             const at::Tensor rows = hidden.slice(1, group.blocks.first_block, group.blocks.last_block + 1);
             const at::Tensor scaled = ((rows - group.mean) / group.scale.unsqueeze(1)).reshape({tokens, -1});
-            z.select(1, static_cast<int64_t>(g)).slice(1, 0, group.basis.size(0)).copy_(at::matmul(scaled, group.basis.t()));
+            z.select(1, static_cast<int64_t>(g))
+                .slice(1, 0, group.basis.size(0))
+                .copy_(at::matmul(scaled, group.basis.t()));
         }
         return spread(quantizer_.round(gathered(z)));
     }
@@ -96,8 +101,11 @@ class PcaHidden final : public HiddenCodec {
     }
 
     void save(TensorFile& file, nlohmann::json& settings) const override {
-        settings = {{"kind", kind()}, {"group_size", group_size_}, {"layers", blocks_.back().last_block + 1},
-                    {"d_model", groups_[0].mean.size(1)}, {"bits", quantizer_.bits()}};
+        settings = {{"kind", kind()},
+                    {"group_size", group_size_},
+                    {"layers", blocks_.back().last_block + 1},
+                    {"d_model", groups_[0].mean.size(1)},
+                    {"bits", quantizer_.bits()}};
         for (size_t g = 0; g < groups_.size(); ++g) {
             const std::string prefix = "hidden." + std::to_string(g) + ".";
             file.tensors[prefix + "basis"] = groups_[g].basis;
@@ -114,8 +122,8 @@ class PcaHidden final : public HiddenCodec {
     void check_hidden(const at::Tensor& hidden) const {
         const int64_t layers = blocks_.back().last_block + 1, d = groups_[0].mean.size(1);
         if (!hidden.defined() || hidden.dim() != 3 || hidden.size(1) != layers || hidden.size(2) != d) {
-            throw InputError("hidden: this sidecar codes [tokens, " + std::to_string(layers) + ", " + std::to_string(d) +
-                             "]; fit one for this model");
+            throw InputError("hidden: this sidecar codes [tokens, " + std::to_string(layers) + ", " +
+                             std::to_string(d) + "]; fit one for this model");
         }
     }
 
@@ -145,8 +153,12 @@ class PcaHidden final : public HiddenCodec {
 PcaGroup load_group(const TensorFields& fields, const LayerGroup& blocks, int64_t index, int64_t d) {
     const std::string prefix = "hidden." + std::to_string(index) + ".";
     const int64_t layers = blocks.layers();
-    PcaGroup group{blocks, fields.tensor(prefix + "basis", {-1, layers * d}), fields.tensor(prefix + "mean", {layers, d}),
-                   fields.tensor(prefix + "scale", {layers}), {}, 0};
+    PcaGroup group{blocks,
+                   fields.tensor(prefix + "basis", {-1, layers * d}),
+                   fields.tensor(prefix + "mean", {layers, d}),
+                   fields.tensor(prefix + "scale", {layers}),
+                   {},
+                   0};
     const int64_t components = group.basis.size(0);
     if (components > layers * d) fields.refuse(prefix + "basis", "has more components than dimensions");
     group.variance = fields.tensor(prefix + "variance", {components});

@@ -21,7 +21,8 @@ struct Half {
 
 class PcaKv final : public KvCodec {
    public:
-    PcaKv(Half key, Half value, int64_t kv_heads) : key_(std::move(key)), value_(std::move(value)), kv_heads_(kv_heads) {}
+    PcaKv(Half key, Half value, int64_t kv_heads)
+        : key_(std::move(key)), value_(std::move(value)), kv_heads_(kv_heads) {}
 
     std::string kind() const override { return "pca"; }
     int64_t key_components() const override { return key_.components(); }
@@ -59,8 +60,11 @@ class PcaKv final : public KvCodec {
     }
 
     void save(TensorFile& file, nlohmann::json& settings) const override {
-        settings = {{"kind", kind()}, {"layers", key_.layers()}, {"kv_heads", kv_heads_},
-                    {"head_dim", key_.width() / kv_heads_}, {"bits", key_.quantizer.bits()}};
+        settings = {{"kind", kind()},
+                    {"layers", key_.layers()},
+                    {"kv_heads", kv_heads_},
+                    {"head_dim", key_.width() / kv_heads_},
+                    {"bits", key_.quantizer.bits()}};
         save_half(file, "key.", key_);
         save_half(file, "value.", value_);
     }
@@ -69,8 +73,8 @@ class PcaKv final : public KvCodec {
     at::Tensor encode(const Half& half, const at::Tensor& rows, const char* what) const {
         if (!rows.defined() || rows.dim() != 4 || rows.size(1) != half.layers() || rows.size(2) != kv_heads_ ||
             rows.size(2) * rows.size(3) != half.width()) {
-            throw InputError(std::string(what) + ": this sidecar codes [tokens, " + std::to_string(half.layers()) + ", " +
-                             std::to_string(kv_heads_) + ", " + std::to_string(half.width() / kv_heads_) +
+            throw InputError(std::string(what) + ": this sidecar codes [tokens, " + std::to_string(half.layers()) +
+                             ", " + std::to_string(kv_heads_) + ", " + std::to_string(half.width() / kv_heads_) +
                              "]; fit one for this model");
         }
         require_finite(rows, what);
@@ -116,7 +120,9 @@ class PcaKv final : public KvCodec {
 };
 
 Half load_half(const TensorFields& fields, const std::string& prefix, int64_t layers, int64_t width, int bits) {
-    PcaBlocks axes{fields.tensor(prefix + "basis", {layers, -1, width}), fields.tensor(prefix + "mean", {layers, width}), {},
+    PcaBlocks axes{fields.tensor(prefix + "basis", {layers, -1, width}),
+                   fields.tensor(prefix + "mean", {layers, width}),
+                   {},
                    fields.tensor(prefix + "total", {layers})};
     const int64_t components = axes.basis.size(1);
     if (components > width) fields.refuse(prefix + "basis", "has more components than dimensions");
@@ -144,7 +150,8 @@ std::shared_ptr<const KvCodec> make_pca_kv(PcaBlocks key, PcaBlocks value, int64
     return std::make_shared<PcaKv>(make_half(std::move(key), bits), make_half(std::move(value), bits), kv_heads);
 }
 
-std::shared_ptr<const KvCodec> load_pca_kv(const TensorFile& file, const nlohmann::json& settings, const std::string& name) {
+std::shared_ptr<const KvCodec> load_pca_kv(const TensorFile& file, const nlohmann::json& settings,
+                                           const std::string& name) {
     const TensorFields fields(file, settings, "kv", name);
     const int64_t layers = fields.integer("layers", 1, 4096);
     const int64_t kv_heads = fields.integer("kv_heads", 1, 1024);

@@ -21,8 +21,8 @@ class Quantizer {
     const at::Tensor& high() const { return high_; }
     int64_t row_bytes() const;  // a row begins at a whole byte, so that any token can be read alone
 
-    at::Tensor round(const at::Tensor& z) const;       // [.., columns]
-    std::string pack(const at::Tensor& z) const;       // [tokens, columns]; throws InputError when not finite
+    at::Tensor round(const at::Tensor& z) const;  // [.., columns]
+    std::string pack(const at::Tensor& z) const;  // [tokens, columns]; throws InputError when not finite
     at::Tensor unpack(const std::string& bytes, int64_t tokens) const;  // throws InputError on a wrong size
 
    private:

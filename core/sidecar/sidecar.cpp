@@ -22,16 +22,22 @@ at::Tensor slice_or_none(const at::Tensor& part, int64_t first, int64_t count) {
 at::Tensor clone_or_none(const at::Tensor& part) { return part.defined() ? part.clone() : part; }
 
 nlohmann::json described(const SidecarInfo& info) {
-    return {{"version", info.version}, {"model_sha256", info.model_sha256}, {"data_sha256", info.data_sha256},
-            {"fitted_tokens", info.fitted_tokens}, {"seed", info.seed}, {"settings", info.settings},
-            {"figures", info.figures}, {"exact_first_tokens", info.exact_first_tokens}};
+    return {{"version", info.version},
+            {"model_sha256", info.model_sha256},
+            {"data_sha256", info.data_sha256},
+            {"fitted_tokens", info.fitted_tokens},
+            {"seed", info.seed},
+            {"settings", info.settings},
+            {"figures", info.figures},
+            {"exact_first_tokens", info.exact_first_tokens}};
 }
 
 SidecarInfo info_from(const Fields& fields) {
     SidecarInfo info;
     info.version = static_cast<int>(fields.integer("version", 0, std::numeric_limits<int>::max()));
     if (info.version != kVersion) {
-        fields.refuse("version", "is " + std::to_string(info.version) + "; this Savepoint reads " + std::to_string(kVersion));
+        fields.refuse("version",
+                      "is " + std::to_string(info.version) + "; this Savepoint reads " + std::to_string(kVersion));
     }
     info.model_sha256 = fields.text("model_sha256");
     info.data_sha256 = fields.text("data_sha256");
@@ -139,7 +145,8 @@ std::shared_ptr<const Sidecar> Sidecar::load(const std::string& path) {
         const auto found = file.metadata.find(key);
         return found == file.metadata.end() ? std::string() : found->second;
     };
-    if (entry("format") != kFormat) throw FileError(path, "is not a Savepoint sidecar; fit one, or choose another file");
+    if (entry("format") != kFormat)
+        throw FileError(path, "is not a Savepoint sidecar; fit one, or choose another file");
     const nlohmann::json description = parse_json(entry("sidecar"), path);
     const Fields fields(description, path, "sidecar");
     SidecarInfo info = info_from(fields);

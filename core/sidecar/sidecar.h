@@ -25,9 +25,9 @@ struct SidecarInfo {
     std::string model_sha256, data_sha256;  // data: of the token ids it was fitted on
     int64_t fitted_tokens = 0;
     uint64_t seed = 0;
-    nlohmann::json settings;                // as fit was asked
-    nlohmann::json figures;                 // held-out: hidden FVU, K and V FVU, KL, top-1 ...
-    int64_t exact_first_tokens = 4;         // attention sinks, whose exact rows are kept beside z
+    nlohmann::json settings;         // as fit was asked
+    nlohmann::json figures;          // held-out: hidden FVU, K and V FVU, KL, top-1 ...
+    int64_t exact_first_tokens = 4;  // attention sinks, whose exact rows are kept beside z
     int version = 1;
 };
 
@@ -39,7 +39,7 @@ class Sidecar {
     const HiddenCodec& hidden() const { return *hidden_; }
     const KvCodec& kv() const { return *kv_; }
     const SidecarInfo& info() const { return info_; }
-    const std::string& hash() const { return hash_; }   // sha256 of the file it saves to
+    const std::string& hash() const { return hash_; }  // sha256 of the file it saves to
 
     // A state whose rows are partly missing encodes only what is there. Throw InputError on NaN or infinity, and on
     // rows of another model.
@@ -57,7 +57,7 @@ class Sidecar {
     };
     ByteAccount byte_account(const ModelConfig& config) const;
 
-    void save(const std::string& path) const;                       // one safetensors file
+    void save(const std::string& path) const;                             // one safetensors file
     static std::shared_ptr<const Sidecar> load(const std::string& path);  // throws FileError
 
    private:

@@ -33,7 +33,8 @@ class Watch {
         keys_.emplace_back();
     }
     void see(const std::string& key) {
-        if (!keys_.back().insert(key).second) throw FileError(file_, "the key \"" + key + "\" comes twice in one object");
+        if (!keys_.back().insert(key).second)
+            throw FileError(file_, "the key \"" + key + "\" comes twice in one object");
     }
 
     std::string file_;
@@ -71,7 +72,8 @@ const json& Fields::any(const std::string& key) const {
 int64_t Fields::integer(const std::string& key, int64_t low, int64_t high) const {
     const json& value = any(key);
     if (!value.is_number_integer()) refuse(key, "is not an integer");
-    const bool beyond = value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    const bool beyond = value.is_number_unsigned() &&
+                        value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
     const int64_t number = beyond ? high : value.get<int64_t>();
     if (beyond || number < low || number > high)
         refuse(key, "is " + value.dump() + ", outside " + std::to_string(low) + " to " + std::to_string(high));

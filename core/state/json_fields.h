@@ -22,8 +22,8 @@ class Fields {
     const nlohmann::json& any(const std::string& key) const;
     int64_t integer(const std::string& key, int64_t low, int64_t high) const;
     uint64_t unsigned_integer(const std::string& key) const;
-    double number(const std::string& key) const;       // null is NaN
-    float single(const std::string& key) const;        // null is NaN; refuses what float cannot hold
+    double number(const std::string& key) const;  // null is NaN
+    float single(const std::string& key) const;   // null is NaN; refuses what float cannot hold
     bool boolean(const std::string& key) const;
     std::string text(const std::string& key) const;
     std::string sha256(const std::string& key) const;  // 64 lower-case hex digits: safe as a file name

@@ -33,15 +33,15 @@ struct DtypeName {
 };
 
 constexpr std::array<DtypeName, 10> kDtypes = {{{at::kFloat, "F32"},
-                                               {at::kHalf, "F16"},
-                                               {at::kBFloat16, "BF16"},
-                                               {at::kDouble, "F64"},
-                                               {at::kLong, "I64"},
-                                               {at::kInt, "I32"},
-                                               {at::kShort, "I16"},
-                                               {at::kChar, "I8"},
-                                               {at::kByte, "U8"},
-                                               {at::kBool, "BOOL"}}};
+                                                {at::kHalf, "F16"},
+                                                {at::kBFloat16, "BF16"},
+                                                {at::kDouble, "F64"},
+                                                {at::kLong, "I64"},
+                                                {at::kInt, "I32"},
+                                                {at::kShort, "I16"},
+                                                {at::kChar, "I8"},
+                                                {at::kByte, "U8"},
+                                                {at::kBool, "BOOL"}}};
 
 std::string dtype_name(at::ScalarType type, const std::string& tensor) {
     for (const auto& entry : kDtypes)
@@ -68,9 +68,8 @@ std::vector<Named> in_file_order(const TensorFile& file) {
         if (name == kMetadata) throw InputError("a tensor cannot be named __metadata__");
         order.emplace_back(name, tensor.detach().to(at::kCPU).contiguous());
     }
-    std::stable_sort(order.begin(), order.end(), [](const Named& a, const Named& b) {
-        return a.second.element_size() > b.second.element_size();
-    });
+    std::stable_sort(order.begin(), order.end(),
+                     [](const Named& a, const Named& b) { return a.second.element_size() > b.second.element_size(); });
     return order;
 }
 
@@ -104,7 +103,8 @@ std::vector<int64_t> shape_from(const Fields& info) {
     if (dimensions.size() > kMostDimensions) info.refuse("shape", "has too many dimensions");
     std::vector<int64_t> shape;
     for (const json& dimension : dimensions) {
-        if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+        if (!dimension.is_number_unsigned() ||
+            dimension.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
             info.refuse("shape", "holds " + dimension.dump() + ", which is no size");
         shape.push_back(dimension.get<int64_t>());
     }
@@ -117,7 +117,8 @@ uint64_t bytes_of(const Fields& info, const std::vector<int64_t>& shape, at::Sca
     bool empty = false;
     for (const int64_t dimension : shape) {
         empty |= dimension == 0;
-        if (__builtin_mul_overflow(product, std::max<int64_t>(dimension, 1), &product)) info.refuse("shape", "is too large");
+        if (__builtin_mul_overflow(product, std::max<int64_t>(dimension, 1), &product))
+            info.refuse("shape", "is too large");
     }
     return empty ? 0 : static_cast<uint64_t>(product);
 }
@@ -138,15 +139,16 @@ Entry entry_from(const std::string& name, const Fields& info, uint64_t data_byte
 // As the Rust crate: the tensors fill the data exactly, one after the other. No two overlap, and
 // nothing hides between them.
 void check_layout(std::vector<Entry> entries, uint64_t data_bytes, const std::string& name) {
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-        return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    });
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
     uint64_t expected = 0;
     for (const Entry& entry : entries) {
-        if (entry.begin != expected) throw FileError(name, "tensor " + entry.name + " overlaps another or leaves a gap");
+        if (entry.begin != expected)
+            throw FileError(name, "tensor " + entry.name + " overlaps another or leaves a gap");
         expected = entry.end;
     }
-    if (expected != data_bytes) throw FileError(name, "the tensors do not fill the file; it is cut off or has been added to");
+    if (expected != data_bytes)
+        throw FileError(name, "the tensors do not fill the file; it is cut off or has been added to");
 }
 
 uint64_t header_length(const std::string& bytes, const std::string& name) {
@@ -154,7 +156,8 @@ uint64_t header_length(const std::string& bytes, const std::string& name) {
     uint64_t length = 0;
     std::memcpy(&length, bytes.data(), kLengthBytes);
     if (length > kLongestHeader || length > bytes.size() - kLengthBytes)
-        throw FileError(name, "is no safetensors file, or is cut off: its header would have " + std::to_string(length) + " bytes");
+        throw FileError(
+            name, "is no safetensors file, or is cut off: its header would have " + std::to_string(length) + " bytes");
     return length;
 }
 
@@ -203,8 +206,10 @@ TensorFile from_safetensors(const std::string& bytes, const std::string& name) {
     TensorFile file;
     std::vector<Entry> entries;
     for (const auto& [key, value] : header.items()) {
-        if (key == kMetadata) file.metadata = metadata_from(value, name);
-        else entries.push_back(entry_from(key, Fields(value, name, key), data_bytes));
+        if (key == kMetadata)
+            file.metadata = metadata_from(value, name);
+        else
+            entries.push_back(entry_from(key, Fields(value, name, key), data_bytes));
     }
     check_layout(entries, data_bytes, name);
     for (const Entry& entry : entries) file.tensors[entry.name] = tensor_from(entry, bytes.data() + data_begin);
@@ -213,6 +218,8 @@ TensorFile from_safetensors(const std::string& bytes, const std::string& name) {
 
 TensorFile read_safetensors(const std::string& path) { return from_safetensors(read_file(path), path); }
 
-void write_safetensors(const std::string& path, const TensorFile& file) { write_atomically(path, to_safetensors(file)); }
+void write_safetensors(const std::string& path, const TensorFile& file) {
+    write_atomically(path, to_safetensors(file));
+}
 
 }  // namespace savepoint

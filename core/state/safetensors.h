@@ -17,10 +17,10 @@ struct TensorFile {
     std::map<std::string, std::string> metadata;
 };
 
-std::string to_safetensors(const TensorFile& file);                                  // bytes
-TensorFile from_safetensors(const std::string& bytes, const std::string& name);      // throws FileError(name, ..)
+std::string to_safetensors(const TensorFile& file);                              // bytes
+TensorFile from_safetensors(const std::string& bytes, const std::string& name);  // throws FileError(name, ..)
 TensorFile read_safetensors(const std::string& path);
-void write_safetensors(const std::string& path, const TensorFile& file);             // atomic
+void write_safetensors(const std::string& path, const TensorFile& file);  // atomic
 
 // Temporary file beside it, fsync, rename, fsync of the folder.
 void write_atomically(const std::string& path, const std::string& bytes);

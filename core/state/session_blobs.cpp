@@ -15,7 +15,9 @@ constexpr int64_t kScalars = 4;  // log_probability, entropy, anomaly, hidden_fv
 
 using Sizes = std::vector<int64_t>;
 
-Sizes kv_sizes(const ModelShape& shape, int64_t tokens) { return {tokens, shape.layers, shape.kv_heads, shape.head_dim}; }
+Sizes kv_sizes(const ModelShape& shape, int64_t tokens) {
+    return {tokens, shape.layers, shape.kv_heads, shape.head_dim};
+}
 
 bool finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }
 
@@ -23,10 +25,12 @@ bool finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<b
 
 void check_sizes(const Thought& thought, const at::Tensor& tensor, const Sizes& sizes, const std::string& name) {
     if (tensor.sizes() == at::IntArrayRef(sizes) && tensor.scalar_type() == at::kFloat) return;
-    throw InputError("thought " + std::to_string(thought.id) + ": " + name + " does not have the sizes of the model's config");
+    throw InputError("thought " + std::to_string(thought.id) + ": " + name +
+                     " does not have the sizes of the model's config");
 }
 
-bool storable(const Thought& thought, const at::Tensor& tensor, const Sizes& sizes, const std::string& name, bool* dropped) {
+bool storable(const Thought& thought, const at::Tensor& tensor, const Sizes& sizes, const std::string& name,
+              bool* dropped) {
     check_sizes(thought, tensor, sizes, name);
     if (finite(tensor)) return true;
     *dropped = true;
@@ -48,7 +52,8 @@ void put_candidates(const TokenStats& stats, int32_t* ids, float* probabilities)
 
 void put_stats(const Thought& thought, int64_t first, int64_t count, TensorFile& file) {
     at::Tensor scalars = at::empty({kScalars, count}, at::kFloat);
-    at::Tensor ids = at::full({count, kCandidates}, -1, at::kInt), probabilities = at::zeros({count, kCandidates}, at::kFloat);
+    at::Tensor ids = at::full({count, kCandidates}, -1, at::kInt),
+               probabilities = at::zeros({count, kCandidates}, at::kFloat);
     auto* scalar = scalars.data_ptr<float>();
     for (int64_t i = 0; i < count; ++i) {
         const TokenStats stats = stats_at(thought, first + i);
@@ -56,7 +61,8 @@ void put_stats(const Thought& thought, int64_t first, int64_t count, TensorFile&
         scalar[count + i] = stats.entropy;
         scalar[2 * count + i] = stats.anomaly;
         scalar[3 * count + i] = stats.hidden_fvu;
-        put_candidates(stats, ids.data_ptr<int32_t>() + i * kCandidates, probabilities.data_ptr<float>() + i * kCandidates);
+        put_candidates(stats, ids.data_ptr<int32_t>() + i * kCandidates,
+                       probabilities.data_ptr<float>() + i * kCandidates);
     }
     file.tensors["log_probability"] = scalars[0];
     file.tensors["entropy"] = scalars[1];
@@ -66,9 +72,11 @@ void put_stats(const Thought& thought, int64_t first, int64_t count, TensorFile&
     file.tensors["top_probabilities"] = probabilities;
 }
 
-std::string edit_name(const RowEdit& edit, const char* part) { return "edit." + std::to_string(edit.position) + "." + part; }
+std::string edit_name(const RowEdit& edit, const char* part) {
+    return "edit." + std::to_string(edit.position) + "." + part;
+}
 
-at::Tensor stack(const std::vector<KvRow>& rows, at::Tensor KvRow::* part) {
+at::Tensor stack(const std::vector<KvRow>& rows, at::Tensor KvRow::*part) {
     std::vector<at::Tensor> tensors;
     for (const KvRow& row : rows) tensors.push_back(row.*part);
     return at::stack(tensors);
@@ -95,7 +103,8 @@ class Part {
         const auto found = file_.tensors.find(key);
         if (found == file_.tensors.end()) throw FileError(name_, "the tensor " + key + " is missing");
         if (found->second.scalar_type() != type) refuse(key, "has the wrong dtype");
-        if (found->second.sizes() != at::IntArrayRef(sizes)) refuse(key, "does not have the shape that manifest.json gives it");
+        if (found->second.sizes() != at::IntArrayRef(sizes))
+            refuse(key, "does not have the shape that manifest.json gives it");
         return found->second;
     }
     at::Tensor finite_rows(const std::string& key, const Sizes& sizes) const {
@@ -108,7 +117,8 @@ class Part {
         const auto* begin = tensor.data_ptr<int32_t>();
         std::vector<TokenId> values(begin, begin + tensor.numel());
         for (const TokenId id : values)
-            if (id < low || id >= vocab) refuse(key, "holds the token id " + std::to_string(id) + ", which the model does not have");
+            if (id < low || id >= vocab)
+                refuse(key, "holds the token id " + std::to_string(id) + ", which the model does not have");
         return values;
     }
     std::vector<float> numbers(const std::string& key, const Sizes& sizes) const {
@@ -138,13 +148,15 @@ void take_stats(const Part& part, int64_t count, int64_t vocab, std::vector<Toke
     const auto probabilities = part.numbers("top_probabilities", {count, kCandidates});
     for (int64_t i = 0; i < count; ++i)
         stats.push_back({log_probability[i], entropy[i],
-                         candidates_from(ids.data() + i * kCandidates, probabilities.data() + i * kCandidates), anomaly[i], hidden_fvu[i]});
+                         candidates_from(ids.data() + i * kCandidates, probabilities.data() + i * kCandidates),
+                         anomaly[i], hidden_fvu[i]});
 }
 
-StateRows joined(const std::vector<StateRows>& parts, at::Tensor StateRows::* member, StateRows rows) {
+StateRows joined(const std::vector<StateRows>& parts, at::Tensor StateRows::*member, StateRows rows) {
     std::vector<at::Tensor> tensors;
     for (const StateRows& part : parts) tensors.push_back(part.*member);
-    if (!tensors.empty() && tensors.front().defined()) rows.*member = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
+    if (!tensors.empty() && tensors.front().defined())
+        rows.*member = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
     return rows;
 }
 
@@ -162,7 +174,9 @@ ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool ke
     record.tokens = static_cast<int64_t>(thought.tokens.size());
     record.has_stats = !thought.stats.empty();
     for (const TokenId id : thought.tokens)
-        if (id >= shape.vocab) throw InputError("thought " + std::to_string(thought.id) + ": a token id is outside the model's vocabulary");
+        if (id >= shape.vocab)
+            throw InputError("thought " + std::to_string(thought.id) +
+                             ": a token id is outside the model's vocabulary");
     check_edits(thought, shape);
     if (record.tokens == 0) return record;
     if (keep_kv && thought.rows.has_kv())
@@ -206,11 +220,14 @@ std::string BlobReader::path(const std::string& blob) const { return folder_ + "
 TensorFile BlobReader::read(const std::string& blob) const {
     const std::string bytes = read_file(path(blob));
     if (sha256_hex(bytes) != blob)
-        throw FileError(path(blob), "is damaged: its contents do not have the SHA-256 of its name. Restore it from a copy of the session");
+        throw FileError(
+            path(blob),
+            "is damaged: its contents do not have the SHA-256 of its name. Restore it from a copy of the session");
     return from_safetensors(bytes, path(blob));
 }
 
-void BlobReader::read_segment(const ThoughtRecord& record, const SegmentRef& segment, Thought& thought, std::vector<StateRows>& parts) const {
+void BlobReader::read_segment(const ThoughtRecord& record, const SegmentRef& segment, Thought& thought,
+                              std::vector<StateRows>& parts) const {
     const TensorFile file = read(segment.blob);
     const Part part(file, path(segment.blob));
     const std::vector<TokenId> ids = part.ids("ids", {segment.count}, 0, shape_.vocab);
@@ -235,7 +252,8 @@ void BlobReader::read_edits(const ThoughtRecord& record, Thought& thought) const
         if (edit.hidden_block >= 0) edit.hidden = part.finite_rows(edit_name(edit, "hidden"), {shape_.d_model});
         if (edit.kv.empty()) continue;
         const Sizes sizes = {static_cast<int64_t>(edit.kv.size()), shape_.kv_heads, shape_.head_dim};
-        const at::Tensor key = part.finite_rows(edit_name(edit, "key"), sizes), value = part.finite_rows(edit_name(edit, "value"), sizes);
+        const at::Tensor key = part.finite_rows(edit_name(edit, "key"), sizes),
+                         value = part.finite_rows(edit_name(edit, "value"), sizes);
         for (size_t j = 0; j < edit.kv.size(); ++j) {
             edit.kv[j].key = key[static_cast<int64_t>(j)];
             edit.kv[j].value = value[static_cast<int64_t>(j)];

@@ -33,7 +33,8 @@ class BlobReader {
 
    private:
     TensorFile read(const std::string& blob) const;
-    void read_segment(const ThoughtRecord& record, const SegmentRef& segment, Thought& thought, std::vector<StateRows>& parts) const;
+    void read_segment(const ThoughtRecord& record, const SegmentRef& segment, Thought& thought,
+                      std::vector<StateRows>& parts) const;
     void read_edits(const ThoughtRecord& record, Thought& thought) const;
 
     std::string folder_;
@@ -41,7 +42,9 @@ class BlobReader {
 };
 
 // Bytes of one token's parts, for accounts and for the check that a session fits into memory.
-struct TokenBytes { int64_t ids, stats, key, value, last; };
+struct TokenBytes {
+    int64_t ids, stats, key, value, last;
+};
 TokenBytes token_bytes(const ModelShape& shape);
 
 }  // namespace savepoint

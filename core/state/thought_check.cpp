@@ -10,10 +10,10 @@ namespace savepoint {
 namespace {
 
 constexpr std::array<std::pair<EdgeKind, const char*>, 5> kEdgeNames = {{{EdgeKind::root, "root"},
-                                                                        {EdgeKind::continuation, "continuation"},
-                                                                        {EdgeKind::intervention, "intervention"},
-                                                                        {EdgeKind::counterfactual, "counterfactual"},
-                                                                        {EdgeKind::merge, "merge"}}};
+                                                                         {EdgeKind::continuation, "continuation"},
+                                                                         {EdgeKind::intervention, "intervention"},
+                                                                         {EdgeKind::counterfactual, "counterfactual"},
+                                                                         {EdgeKind::merge, "merge"}}};
 
 [[noreturn]] void refuse(const Thought& thought, const std::string& problem) {
     throw InputError("thought " + std::to_string(thought.id) + ": " + problem);
@@ -24,13 +24,16 @@ bool finite(const at::Tensor& tensor) { return !tensor.defined() || at::isfinite
 void check_rows(const Thought& thought) {
     const auto tokens = static_cast<int64_t>(thought.tokens.size());
     for (const auto* part : {&thought.rows.hidden, &thought.rows.key, &thought.rows.value, &thought.rows.last})
-        if (part->defined() && (part->dim() < 1 || part->size(0) != tokens)) refuse(thought, "rows and tokens differ in number");
-    if (!thought.stats.empty() && thought.stats.size() != thought.tokens.size()) refuse(thought, "stats and tokens differ in number");
+        if (part->defined() && (part->dim() < 1 || part->size(0) != tokens))
+            refuse(thought, "rows and tokens differ in number");
+    if (!thought.stats.empty() && thought.stats.size() != thought.tokens.size())
+        refuse(thought, "stats and tokens differ in number");
 }
 
 void check_edit(const Thought& thought, const RowEdit& edit) {
     if (edit.empty()) refuse(thought, "an edit changes nothing");
-    if (edit.hidden.defined() != (edit.hidden_block >= 0)) refuse(thought, "an edit's hidden row and hidden_block do not go together");
+    if (edit.hidden.defined() != (edit.hidden_block >= 0))
+        refuse(thought, "an edit's hidden row and hidden_block do not go together");
     if (!finite(edit.hidden)) refuse(thought, "an edit's hidden row is not finite");
     int64_t block = -1;
     for (const KvRow& row : edit.kv) {
@@ -47,7 +50,8 @@ void check_edits(const Thought& thought) {
     int64_t position = thought.prefix - 1;
     for (const RowEdit& edit : thought.edits) {
         check_edit(thought, edit);
-        if (edit.position <= position) refuse(thought, "edits are not ascending by position within the thought's own tokens");
+        if (edit.position <= position)
+            refuse(thought, "edits are not ascending by position within the thought's own tokens");
         position = edit.position;
     }
     if (thought.complete && position >= end) refuse(thought, "an edit lies behind its last token");
@@ -56,7 +60,8 @@ void check_edits(const Thought& thought) {
 }  // namespace
 
 void check_thought(const Thought& thought) {
-    if (thought.prompt_tokens < 0 || thought.shape.prefilled < 0 || thought.shape.chunk < 0) refuse(thought, "a count is negative");
+    if (thought.prompt_tokens < 0 || thought.shape.prefilled < 0 || thought.shape.chunk < 0)
+        refuse(thought, "a count is negative");
     if (thought.complete && thought.prompt_tokens > static_cast<int64_t>(thought.tokens.size()))
         refuse(thought, "it has fewer tokens than prompt_tokens");
     for (const TokenId token : thought.tokens)

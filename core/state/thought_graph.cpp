@@ -19,10 +19,12 @@ class Account {
    public:
     void add(const at::Tensor& tensor) {
         if (!tensor.defined() || !tensor.has_storage()) return;
-        if (seen_.insert(tensor.storage().unsafeGetStorageImpl()).second) bytes_ += static_cast<int64_t>(tensor.storage().nbytes());
+        if (seen_.insert(tensor.storage().unsafeGetStorageImpl()).second)
+            bytes_ += static_cast<int64_t>(tensor.storage().nbytes());
     }
     void add(const Thought& thought) {
-        for (const auto* part : {&thought.rows.hidden, &thought.rows.key, &thought.rows.value, &thought.rows.last}) add(*part);
+        for (const auto* part : {&thought.rows.hidden, &thought.rows.key, &thought.rows.value, &thought.rows.last})
+            add(*part);
         for (const RowEdit& edit : thought.edits) {
             add(edit.hidden);
             for (const KvRow& row : edit.kv) add(row.key), add(row.value);
@@ -70,7 +72,8 @@ void ThoughtGraph::check_place(const Thought& thought) const {
     const std::string name = name_of(thought.id);
     const bool root = thought.edge == EdgeKind::root, merge = thought.edge == EdgeKind::merge;
     if (root != (thought.parent == 0)) throw InputError(name + ": only a root has no parent");
-    if (merge != (thought.other_parent != 0)) throw InputError(name + ": a merge, and nothing else, has another parent");
+    if (merge != (thought.other_parent != 0))
+        throw InputError(name + ": a merge, and nothing else, has another parent");
     if (thought.other_parent != 0) at(thought.other_parent);
     if (root && thought.prefix != 0) throw InputError(name + ": a root has no prefix");
     if (root) return;
@@ -98,7 +101,8 @@ void ThoughtGraph::remove(ThoughtId id) {
     const ThoughtId parent = at(id).parent;
     if (!children(id).empty()) throw InputError(name_of(id) + " has branches; remove those first");
     for (const auto& [other, thought] : thoughts_)
-        if (thought.other_parent == id) throw InputError(name_of(id) + " was merged into " + name_of(other) + "; remove that first");
+        if (thought.other_parent == id)
+            throw InputError(name_of(id) + " was merged into " + name_of(other) + "; remove that first");
     if (parent != 0) std::erase(children_[parent], id);
     children_.erase(id);
     spare_.buffers.erase(id);
@@ -132,7 +136,8 @@ std::vector<PathSpan> ThoughtGraph::path(ThoughtId id) const { return path(id, p
 
 std::vector<PathSpan> ThoughtGraph::path(ThoughtId id, int64_t tokens) const {
     if (tokens < 0 || tokens > path_length(id))
-        throw InputError("the path of " + name_of(id) + " has " + std::to_string(path_length(id)) + " tokens, not " + std::to_string(tokens));
+        throw InputError("the path of " + name_of(id) + " has " + std::to_string(path_length(id)) + " tokens, not " +
+                         std::to_string(tokens));
     std::vector<PathSpan> spans;
     for (int64_t end = tokens; id != 0 && end > 0; id = at(id).parent) {
         const int64_t first = at(id).prefix;
@@ -155,7 +160,8 @@ std::vector<TokenId> ThoughtGraph::path_tokens(ThoughtId id) const {
 
 StateRows ThoughtGraph::path_rows(ThoughtId id, int64_t first, int64_t count) const {
     if (first < 0 || count < 0 || count > path_length(id) - first)
-        throw InputError("tokens " + std::to_string(first) + " to " + std::to_string(first + count) + " are not on the path of " + name_of(id));
+        throw InputError("tokens " + std::to_string(first) + " to " + std::to_string(first + count) +
+                         " are not on the path of " + name_of(id));
     std::vector<StateRows> parts;
     for (const PathSpan& span : path(id, first + count)) {
         const int64_t from = std::max(first, span.first), until = span.first + span.count;
@@ -180,7 +186,9 @@ ThoughtGraph::Owner ThoughtGraph::owner(ThoughtId id, int64_t position) const {
     return {id, position - at(id).prefix};
 }
 
-int64_t ThoughtGraph::shared_prefix(ThoughtId a, ThoughtId b) const { return savepoint::shared_prefix(path(a), path(b)); }
+int64_t ThoughtGraph::shared_prefix(ThoughtId a, ThoughtId b) const {
+    return savepoint::shared_prefix(path(a), path(b));
+}
 
 int64_t shared_prefix(const std::vector<PathSpan>& a, const std::vector<PathSpan>& b) {
     int64_t shared = 0;

@@ -16,11 +16,11 @@ namespace savepoint {
 
 // What is known about a token without keeping its state; kept in the session file.
 struct TokenStats {
-    float log_probability;   // of this token given the path before it, nats; NaN for the path's first
-    float entropy;           // nats, of the next-token distribution after this token
+    float log_probability;        // of this token given the path before it, nats; NaN for the path's first
+    float entropy;                // nats, of the next-token distribution after this token
     std::vector<Candidate> next;  // its ten most likely next tokens
-    float anomaly = NAN;     // percentile 0..100 of the token score in the reference set; NaN: not scored
-    float hidden_fvu = NAN;  // fraction of variance unexplained by decode(z) of this token; NaN: not measured
+    float anomaly = NAN;          // percentile 0..100 of the token score in the reference set; NaN: not scored
+    float hidden_fvu = NAN;       // fraction of variance unexplained by decode(z) of this token; NaN: not measured
 };
 
 // How the model was run, so that replay can repeat it bit for bit: the first `prefilled` tokens of the
@@ -39,22 +39,22 @@ struct ExecutionShape {
 // root -> node. Row i of `rows` belongs to tokens[i].
 struct Thought {
     ThoughtId id = 0;
-    ThoughtId parent = 0;         // 0 for a root
-    ThoughtId other_parent = 0;   // merge only
-    int64_t prefix = 0;           // tokens of the parent's path that come before this thought's own
+    ThoughtId parent = 0;        // 0 for a root
+    ThoughtId other_parent = 0;  // merge only
+    int64_t prefix = 0;          // tokens of the parent's path that come before this thought's own
     EdgeKind edge = EdgeKind::root;
     std::vector<TokenId> tokens;
-    int64_t prompt_tokens = 0;    // the first of `tokens` that were given, not sampled
+    int64_t prompt_tokens = 0;  // the first of `tokens` that were given, not sampled
     std::vector<TokenStats> stats;
-    StateRows rows;               // any part may have been dropped (hidden first, then K/V)
-    std::vector<RowEdit> edits;   // exact rows an intervention changed, ascending by position
-    nlohmann::json provenance;    // how the edge was made: latent edits, changed token, chat messages
+    StateRows rows;              // any part may have been dropped (hidden first, then K/V)
+    std::vector<RowEdit> edits;  // exact rows an intervention changed, ascending by position
+    nlohmann::json provenance;   // how the edge was made: latent edits, changed token, chat messages
     SamplerSettings sampler;
     ExecutionShape shape;
     std::string label, note;
     bool bookmarked = false;
-    double reward = 0;            // set by agents
-    bool complete = true;         // false while its tokens are still being generated
+    double reward = 0;     // set by agents
+    bool complete = true;  // false while its tokens are still being generated
 };
 
 // One stretch of a path: the first `count` own tokens of a thought, which begin at `first` in the path.
@@ -75,7 +75,7 @@ class ThoughtGraph {
     ThoughtId add(Thought thought);  // gives it the next id; returns it
     void insert(Thought thought);    // the same, keeping its id: for reading files; ids above all held ones only
     ThoughtId next_id() const { return next_id_; }
-    void reserve_ids(ThoughtId next);  // so that the ids of removed thoughts are not given again
+    void reserve_ids(ThoughtId next);       // so that the ids of removed thoughts are not given again
     const Thought& at(ThoughtId id) const;  // throws InputError
     Thought& edit(ThoughtId id);
     bool contains(ThoughtId id) const { return thoughts_.contains(id); }
@@ -89,13 +89,16 @@ class ThoughtGraph {
     void complete(ThoughtId id);  // gives unused capacity back
 
     int64_t path_length(ThoughtId id) const;
-    std::vector<PathSpan> path(ThoughtId id) const;                    // root first
-    std::vector<PathSpan> path(ThoughtId id, int64_t tokens) const;    // its first `tokens` tokens
+    std::vector<PathSpan> path(ThoughtId id) const;                  // root first
+    std::vector<PathSpan> path(ThoughtId id, int64_t tokens) const;  // its first `tokens` tokens
     std::vector<TokenId> path_tokens(ThoughtId id) const;
     StateRows path_rows(ThoughtId id, int64_t first, int64_t count) const;  // undefined parts when any span lacks them
     std::vector<RowEdit> path_edits(ThoughtId id) const;
     // The thought that owns a position of the path and the index among its own tokens.
-    struct Owner { ThoughtId thought; int64_t index; };
+    struct Owner {
+        ThoughtId thought;
+        int64_t index;
+    };
     Owner owner(ThoughtId id, int64_t position) const;
     // Tokens that two paths share as the same (thought, index), from the root.
     int64_t shared_prefix(ThoughtId a, ThoughtId b) const;

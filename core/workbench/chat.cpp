@@ -11,12 +11,14 @@ namespace {
 const std::string kFirst = "q7vUserMarkq7v", kAnswer = "q7vAnswerMarkq7v", kSystem = "q7vSystemMarkq7v";
 
 void require_template(const Tokenizer& tokenizer) {
-    if (!tokenizer.has_chat_template()) throw InputError("this model has no chat template; switch chat off to send raw text");
+    if (!tokenizer.has_chat_template())
+        throw InputError("this model has no chat template; switch chat off to send raw text");
 }
 
 }  // namespace
 
-std::string first_turn(const Tokenizer& tokenizer, const std::optional<std::string>& system, const std::string& prompt) {
+std::string first_turn(const Tokenizer& tokenizer, const std::optional<std::string>& system,
+                       const std::string& prompt) {
     require_template(tokenizer);
     std::vector<ChatMessage> messages;
     if (system) messages.push_back({"system", *system});
@@ -29,7 +31,8 @@ std::string next_turn(const Tokenizer& tokenizer, const std::string& prompt) {
     const std::vector<ChatMessage> messages = {{"user", kFirst}, {"assistant", kAnswer}, {"user", prompt}};
     const std::string text = tokenizer.apply_chat_template(messages);
     const size_t answer = text.find(kAnswer);
-    if (answer == std::string::npos) throw InputError("this model's chat template does not take a second turn; switch chat off");
+    if (answer == std::string::npos)
+        throw InputError("this model's chat template does not take a second turn; switch chat off");
     return text.substr(answer + kAnswer.size());
 }
 

@@ -13,12 +13,14 @@ bool has_source(const LatentEdit& edit) {
 }
 
 int64_t first_edited(const std::vector<LatentEdit>& edits) {
-    return std::min_element(edits.begin(), edits.end(), [](const auto& a, const auto& b) { return a.first_token < b.first_token; })
+    return std::min_element(edits.begin(), edits.end(),
+                            [](const auto& a, const auto& b) { return a.first_token < b.first_token; })
         ->first_token;
 }
 
 int64_t last_edited(const std::vector<LatentEdit>& edits) {
-    return std::max_element(edits.begin(), edits.end(), [](const auto& a, const auto& b) { return a.last_token < b.last_token; })
+    return std::max_element(edits.begin(), edits.end(),
+                            [](const auto& a, const auto& b) { return a.last_token < b.last_token; })
         ->last_token;
 }
 
@@ -91,7 +93,8 @@ bool takes_from_another(const std::vector<LatentEdit>& edits) {
 }
 
 const RowEdit* find_edit(const std::vector<RowEdit>& edits, int64_t position) {
-    const auto found = std::find_if(edits.begin(), edits.end(), [&](const RowEdit& edit) { return edit.position == position; });
+    const auto found =
+        std::find_if(edits.begin(), edits.end(), [&](const RowEdit& edit) { return edit.position == position; });
     return found == edits.end() ? nullptr : &*found;
 }
 

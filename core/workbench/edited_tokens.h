@@ -14,14 +14,14 @@ struct Desk;
 // The tokens from the first edited one up to the token whose next-token distribution is asked for, and
 // the exact rows that put decode(z) and decode(edited z) in the model's place.
 struct EditedTokens {
-    TokenRef at;                      // by owner
-    int64_t first = 0;                // path position of the first edited token
-    std::vector<TokenId> tokens;      // first..at.position
-    StateRows saved;                  // of the same tokens
-    Latent z, edited;                 // of first..last edited token
+    TokenRef at;                                     // by owner
+    int64_t first = 0;                               // path position of the first edited token
+    std::vector<TokenId> tokens;                     // first..at.position
+    StateRows saved;                                 // of the same tokens
+    Latent z, edited;                                // of first..last edited token
     std::vector<RowEdit> control_rows, edited_rows;  // of the touched tokens, ascending
-    std::vector<TouchedGroup> groups;  // of the last edited token
-    std::string touched_key;          // equal for edits that have the same control
+    std::vector<TouchedGroup> groups;                // of the last edited token
+    std::string touched_key;                         // equal for edits that have the same control
 };
 
 // Throws InputError for what is not there. All rows needed must be (see rows_task.h).

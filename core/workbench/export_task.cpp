@@ -15,8 +15,8 @@ using Writer = std::string (*)(Desk&);
 
 const std::map<std::string, Writer>& writers() {
     static const std::map<std::string, Writer> all = {
-        {"transcript.csv", transcript_csv}, {"anomaly.csv", anomaly_csv}, {"trajectory.csv", trajectory_csv},
-        {"reconstruction.csv", reconstruction_csv}, {"preview.csv", preview_csv}, {"graph.json", graph_json},
+        {"transcript.csv", transcript_csv},          {"anomaly.csv", anomaly_csv}, {"trajectory.csv", trajectory_csv},
+        {"reconstruction.csv", reconstruction_csv},  {"preview.csv", preview_csv}, {"graph.json", graph_json},
         {"latents.safetensors", latents_safetensors}};
     return all;
 }
@@ -33,7 +33,8 @@ bool export_needs_rows(const std::string& what) { return what == "latents.safete
 
 ExportTask::ExportTask(Desk& desk, command::Export command)
     : Task(TaskKind::exporting, "Exporting " + command.what), desk_(desk), command_(std::move(command)) {
-    if (!writers().contains(command_.what)) throw InputError("\"" + command_.what + "\" cannot be exported; there are " + known_names());
+    if (!writers().contains(command_.what))
+        throw InputError("\"" + command_.what + "\" cannot be exported; there are " + known_names());
     if (command_.path.empty()) throw InputError("choose a file to export to");
     desk.need_model();
     desk.analyses.wake();

@@ -45,7 +45,9 @@ ThoughtId need_path(const Desk& desk) {
 nlohmann::json number_or_null(float value) { return std::isnan(value) ? nlohmann::json() : nlohmann::json(value); }
 
 nlohmann::json described(const SamplerSettings& s) {
-    return {{"greedy", s.greedy}, {"temperature", s.temperature}, {"top_k", s.top_k}, {"top_p", s.top_p}, {"min_p", s.min_p}, {"seed", s.seed}};
+    return {{"greedy", s.greedy}, {"temperature", s.temperature},
+            {"top_k", s.top_k},   {"top_p", s.top_p},
+            {"min_p", s.min_p},   {"seed", s.seed}};
 }
 
 nlohmann::json described(const Desk& desk, const Thought& thought) {
@@ -57,12 +59,24 @@ nlohmann::json described(const Desk& desk, const Thought& thought) {
         anomaly.push_back(number_or_null(stats.anomaly));
         hidden_fvu.push_back(number_or_null(stats.hidden_fvu));
     }
-    return {{"id", thought.id}, {"parent", thought.parent}, {"other_parent", thought.other_parent},
-            {"edge", to_string(thought.edge)}, {"prefix", thought.prefix}, {"tokens", thought.tokens},
-            {"text", displayable(desk.tokenizer().decode(thought.tokens))}, {"prompt_tokens", thought.prompt_tokens},
-            {"label", thought.label}, {"note", thought.note}, {"bookmarked", thought.bookmarked},
-            {"reward", thought.reward}, {"sampler", described(thought.sampler)}, {"provenance", thought.provenance},
-            {"log_probability", log_probability}, {"entropy", entropy}, {"anomaly", anomaly}, {"hidden_fvu", hidden_fvu}};
+    return {{"id", thought.id},
+            {"parent", thought.parent},
+            {"other_parent", thought.other_parent},
+            {"edge", to_string(thought.edge)},
+            {"prefix", thought.prefix},
+            {"tokens", thought.tokens},
+            {"text", displayable(desk.tokenizer().decode(thought.tokens))},
+            {"prompt_tokens", thought.prompt_tokens},
+            {"label", thought.label},
+            {"note", thought.note},
+            {"bookmarked", thought.bookmarked},
+            {"reward", thought.reward},
+            {"sampler", described(thought.sampler)},
+            {"provenance", thought.provenance},
+            {"log_probability", log_probability},
+            {"entropy", entropy},
+            {"anomaly", anomaly},
+            {"hidden_fvu", hidden_fvu}};
 }
 
 Latent path_latents(const Desk& desk, ThoughtId path) {
@@ -71,7 +85,8 @@ Latent path_latents(const Desk& desk, ThoughtId path) {
     std::vector<at::Tensor> hidden, key, value;
     for (int64_t first = 0; first < tokens; first += kEncodePiece) {
         const StateRows rows = desk.graph.path_rows(path, first, std::min(kEncodePiece, tokens - first));
-        if (!rows.has_hidden() || !rows.has_kv()) throw InputError("the states of this path are not in memory; select a token of it first");
+        if (!rows.has_hidden() || !rows.has_kv())
+            throw InputError("the states of this path are not in memory; select a token of it first");
         const Latent z = sidecar.encode({rows.hidden, rows.key, rows.value, {}});
         hidden.push_back(z.hidden);
         key.push_back(z.key);
@@ -98,7 +113,8 @@ std::string transcript_csv(Desk& desk) {
 std::string anomaly_csv(Desk& desk) {
     need_path(desk);
     const auto view = desk.publisher.anomaly();
-    if (!view || view->scored == 0) throw InputError("nothing is scored yet; a fitted sidecar with its references is needed");
+    if (!view || view->scored == 0)
+        throw InputError("nothing is scored yet; a fitted sidecar with its references is needed");
     Table table("position,layer,head,distance,percentile,token_score,token_percentile");
     for (int64_t t = 0; t < view->scored; ++t) {
         for (int64_t cell = 0; cell < view->layers * view->heads; ++cell) {
@@ -123,7 +139,8 @@ std::string trajectory_csv(Desk& desk) {
 std::string reconstruction_csv(Desk& desk) {
     need_path(desk);
     const auto view = desk.publisher.reconstruction();
-    if (!view || view->hidden_mse.empty()) throw InputError("the reconstruction is not measured yet; it needs a fitted sidecar");
+    if (!view || view->hidden_mse.empty())
+        throw InputError("the reconstruction is not measured yet; it needs a fitted sidecar");
     Table table("part,layer,kv_head,mse,fvu,fvu_first_tokens");
     for (int64_t layer = 0; layer < view->layers; ++layer) {
         const auto l = static_cast<size_t>(layer);
@@ -149,8 +166,10 @@ std::string graph_json(Desk& desk) {
     nlohmann::json thoughts = nlohmann::json::array();
     for (const auto& [id, thought] : desk.graph.thoughts()) thoughts.push_back(described(desk, thought));
     const LoadedModel& model = desk.need_model();
-    const nlohmann::json graph = {{"model", model.transformer->config().name}, {"model_sha256", model.weights->sha256()},
-                                  {"current", desk.current}, {"thoughts", thoughts}};
+    const nlohmann::json graph = {{"model", model.transformer->config().name},
+                                  {"model_sha256", model.weights->sha256()},
+                                  {"current", desk.current},
+                                  {"thoughts", thoughts}};
     return graph.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -159,10 +178,14 @@ std::string latents_safetensors(Desk& desk) {
     const Latent z = path_latents(desk, path);
     const std::vector<TokenId> ids = desk.graph.path_tokens(path);
     TensorFile file;
-    file.tensors = {{"hidden", z.hidden.contiguous()}, {"key", z.key.contiguous()}, {"value", z.value.contiguous()},
+    file.tensors = {{"hidden", z.hidden.contiguous()},
+                    {"key", z.key.contiguous()},
+                    {"value", z.value.contiguous()},
                     {"token_ids", at::tensor(ids, at::kInt)}};
-    file.metadata = {{"format", "savepoint-latents"}, {"sidecar", desk.need_sidecar().hash()},
-                     {"model_sha256", desk.need_model().weights->sha256()}, {"thought", std::to_string(path)}};
+    file.metadata = {{"format", "savepoint-latents"},
+                     {"sidecar", desk.need_sidecar().hash()},
+                     {"model_sha256", desk.need_model().weights->sha256()},
+                     {"thought", std::to_string(path)}};
     return to_safetensors(file);
 }
 

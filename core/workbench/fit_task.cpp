@@ -33,7 +33,9 @@ void adopt_stored_fit(Desk& desk, StoredFit stored) {
 }
 
 FitTask::FitTask(Desk& desk, FitSettings settings)
-    : Task(TaskKind::fit, "Fitting the sidecar"), desk_(desk), fit_(desk.transformer(), desk.tokenizer(), std::move(settings)) {
+    : Task(TaskKind::fit, "Fitting the sidecar"),
+      desk_(desk),
+      fit_(desk.transformer(), desk.tokenizer(), std::move(settings)) {
     show(Phase::working);
 }
 
@@ -54,7 +56,6 @@ void FitTask::adopt() {
     save_fit(desk_.fit_folder, result);
     desk_.notices.info("stored the fitted sidecar in " + desk_.fit_folder);
 }
-
 
 void FitTask::show(Phase phase, const std::string& error) {
     SidecarView view = sidecar_view(desk_);

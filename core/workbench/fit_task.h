@@ -15,8 +15,8 @@ std::string fit_folder(const std::string& data_folder, const std::string& model_
 
 struct StoredFit {
     std::string folder;
-    ReferenceFit::Result fit;   // null pointers: none stored
-    std::string problem;        // why a stored one could not be read
+    ReferenceFit::Result fit;  // null pointers: none stored
+    std::string problem;       // why a stored one could not be read
 };
 StoredFit read_stored_fit(const std::string& data_folder, const std::string& model_sha256);  // does not throw
 // Takes it into use, or fits a new one in the background when there is none and the options say so.

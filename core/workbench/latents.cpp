@@ -119,11 +119,13 @@ std::shared_ptr<const TrajectoryView> Trajectory::view(const Desk& desk, const L
     return view;
 }
 
-void Trajectory::add_points(const Desk& desk, const LatentBook& book, const PathSpan& span, TrajectoryView& view) const {
+void Trajectory::add_points(const Desk& desk, const LatentBook& book, const PathSpan& span,
+                            TrajectoryView& view) const {
     const int64_t count = std::min(span.count, book.encoded(span.thought)), first = first_shown(desk, span);
     if (count <= first) return;
     const Thought& thought = desk.graph.at(span.thought);
-    const at::Tensor placed = basis_->project(features(desk, book.rows(span.thought, count), fitted_.group)).contiguous();
+    const at::Tensor placed =
+        basis_->project(features(desk, book.rows(span.thought, count), fitted_.group)).contiguous();
     const float* row = placed.const_data_ptr<float>();
     const int64_t axes = placed.size(1);
     for (int64_t i = first; i < count; ++i) {
@@ -140,7 +142,8 @@ void Trajectory::add_points(const Desk& desk, const LatentBook& book, const Path
     }
 }
 
-std::shared_ptr<const TrajectoryView> Trajectory::with_edit(const Desk& desk, TrajectoryView view, const EditPoint& edit) const {
+std::shared_ptr<const TrajectoryView> Trajectory::with_edit(const Desk& desk, TrajectoryView view,
+                                                            const EditPoint& edit) const {
     if (basis_ && edit.from.defined()) {
         view.has_edit = true;
         view.edit_from = point(basis_->project(features(desk, edit.from, fitted_.group))[0]);

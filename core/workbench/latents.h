@@ -50,7 +50,7 @@ class Trajectory {
     void clear();
     // Own tokens of thoughts that the choice shows, each once, by thought.
     static std::vector<PathSpan> spans(const Desk& desk);
-    bool stale(const Desk& desk) const;       // the basis was fitted on other tokens
+    bool stale(const Desk& desk) const;  // the basis was fitted on other tokens
     bool has_basis() const { return basis_.has_value(); }
     void fit(const Desk& desk, const LatentBook& book);
     // Null without a basis. Tokens that are not encoded yet are left out.

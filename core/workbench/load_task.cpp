@@ -22,7 +22,8 @@ constexpr double kWeightsShare = 0.9;  // of the time it takes
 std::string name_of(const c10::Device& device) { return device.is_cpu() ? "cpu (" + cpu_name() + ")" : device.str(); }
 
 // Runs on the task's own thread.
-void load_model(LoadedModel& model, const std::string& path, const std::string& device_name, const Aside::Report& report) {
+void load_model(LoadedModel& model, const std::string& path, const std::string& device_name,
+                const Aside::Report& report) {
     const c10::Device device = open_device(device_name);
     model.weights = Weights::from_gguf(path, [&](double fraction) { report(kWeightsShare * fraction); });
     report(kWeightsShare);
@@ -37,9 +38,13 @@ void load_model(LoadedModel& model, const std::string& path, const std::string& 
 }  // namespace
 
 LoadTask::LoadTask(Desk& desk, std::string path)
-    : Task(TaskKind::load, "Loading " + path), desk_(desk), path_(std::move(path)), loaded_(std::make_shared<Loaded>()) {
+    : Task(TaskKind::load, "Loading " + path),
+      desk_(desk),
+      path_(std::move(path)),
+      loaded_(std::make_shared<Loaded>()) {
     const WorkbenchOptions& options = desk.options;
-    const auto work = [loaded = loaded_, path = path_, device = options.device, data = options.data_folder](const Aside::Report& report) {
+    const auto work = [loaded = loaded_, path = path_, device = options.device,
+                       data = options.data_folder](const Aside::Report& report) {
         load_model(*loaded->model, path, device, report);
         report(0.97);
         loaded->fit = read_stored_fit(data, loaded->model->weights->sha256());

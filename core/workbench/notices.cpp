@@ -12,9 +12,7 @@ double seconds_since_epoch() {
     return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-bool is_over(const JobView& job) {
-    return job.state != JobView::State::queued && job.state != JobView::State::running;
-}
+bool is_over(const JobView& job) { return job.state != JobView::State::queued && job.state != JobView::State::running; }
 
 double left_of(const JobView& job) {
     // Before that the quotient says more about start-up than about the work.

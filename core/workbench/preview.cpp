@@ -50,7 +50,8 @@ double distance_of(const Sidecar& sidecar, const std::vector<TouchedGroup>& grou
     return standardized_distance(at::cat(flat.z).unsqueeze(0), at::cat(flat.mean), at::cat(flat.std)).item<double>();
 }
 
-std::vector<PreviewRow> rows_of(const Desk& desk, const at::Tensor& before, const at::Tensor& control, const at::Tensor& edited) {
+std::vector<PreviewRow> rows_of(const Desk& desk, const at::Tensor& before, const at::Tensor& control,
+                                const at::Tensor& edited) {
     std::set<TokenId> shown;
     for (const at::Tensor* logits : {&before, &control, &edited})
         for (const Candidate& candidate : describe(*logits, kShown).top) shown.insert(candidate.id);
@@ -88,7 +89,8 @@ void PreviewTask::prepare() {
     memory.at = tokens.at;
     if (!memory.before.defined()) memory.before = desk_.scratch->next_logits(tokens.at.thought, tokens.at.position + 1);
     before_ = memory.before;
-    if (const auto known = memory.controls.find(tokens.touched_key); known != memory.controls.end()) control_ = known->second;
+    if (const auto known = memory.controls.find(tokens.touched_key); known != memory.controls.end())
+        control_ = known->second;
     tokens_ = std::move(tokens);
 }
 
@@ -104,9 +106,9 @@ bool PreviewTask::run_token(const std::vector<RowEdit>& rows, at::Tensor& logits
     const TokenId token = tokens_->tokens[next_];
     const Transformer& model = desk_.transformer();
     const bool from_saved = next_ == 0 && options.edit;
-    const ForwardOutput output = from_saved
-        ? model.decode_from_saved(cache, token, tokens_->saved.slice(0, 1), *options.edit, options)
-        : model.decode(cache, token, options);
+    const ForwardOutput output =
+        from_saved ? model.decode_from_saved(cache, token, tokens_->saved.slice(0, 1), *options.edit, options)
+                   : model.decode(cache, token, options);
     ++next_;
     if (!last) return false;
     cache.truncate(tokens_->first);
@@ -126,8 +128,10 @@ void PreviewTask::publish() {
     view->distance_control = distance_of(sidecar, tokens_->groups, tokens_->z);
     view->distance_edited = distance_of(sidecar, tokens_->groups, tokens_->edited);
     const int64_t row = tokens_->z.tokens() - 1;
-    desk_.analyses.set_edit(desk_, {tokens_->z.hidden.slice(0, row), tokens_->edited.hidden.slice(0, row), view->distance_edited});
-    view->milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - submitted_).count();
+    desk_.analyses.set_edit(
+        desk_, {tokens_->z.hidden.slice(0, row), tokens_->edited.hidden.slice(0, row), view->distance_edited});
+    view->milliseconds =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - submitted_).count();
     desk_.publisher.set_preview(std::move(view));
 }
 

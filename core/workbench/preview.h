@@ -40,7 +40,7 @@ class PreviewTask : public Task {
     command::PreviewEdit command_;
     std::chrono::steady_clock::time_point submitted_;
     std::optional<EditedTokens> tokens_;
-    size_t next_ = 0;                 // token of the run under way
+    size_t next_ = 0;  // token of the run under way
     at::Tensor before_, control_, edited_;
 };
 

@@ -33,11 +33,11 @@ class Publisher {
 
     void tokens_appended(ThoughtId thought);
     void tokens_changed(ThoughtId thought, int64_t first, int64_t count);  // own tokens, whose figures changed
-    void thought_changed(ThoughtId thought);   // added, completed, renamed
+    void thought_changed(ThoughtId thought);                               // added, completed, renamed
     void thought_removed(ThoughtId thought);
     void graph_replaced();
     void path_changed();
-    void touch() { touched_ = true; }           // some small field: selection, session, status
+    void touch() { touched_ = true; }  // some small field: selection, session, status
 
     // The next snapshot, or null when there is nothing new. `everything`: nothing may be put off.
     std::shared_ptr<const Snapshot> build(Desk& desk, bool everything);

@@ -42,7 +42,8 @@ bool ScoreBook::advance(Desk& desk, ThoughtId thought, FeatureMap map, int64_t t
         Run& run = runs_[{span.thought, map}];
         if (run.scored >= span.count) continue;
         const Thought& owner = desk.graph.at(span.thought);
-        if (reach_prefix(desk, owner, run, map)) score(desk, owner, run, map, std::min(tokens, span.count - run.scored));
+        if (reach_prefix(desk, owner, run, map))
+            score(desk, owner, run, map, std::min(tokens, span.count - run.scored));
         return true;
     }
     return false;

@@ -49,12 +49,18 @@ bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; 
 
 std::string amount_of(const LatentEdit& edit) {
     switch (edit.kind) {
-        case EditKind::set: return "set to " + signed_fixed(edit.amount, 1) + " sd";
-        case EditKind::zero: return "zeroed";
-        case EditKind::noise: return "with noise of " + fixed(edit.amount, 1) + " sd";
-        case EditKind::copy: break;
-        case EditKind::lerp: return fixed(100 * edit.amount, 0) + "% of the way (lerp) to";
-        case EditKind::slerp: return fixed(100 * edit.amount, 0) + "% of the way (slerp) to";
+        case EditKind::set:
+            return "set to " + signed_fixed(edit.amount, 1) + " sd";
+        case EditKind::zero:
+            return "zeroed";
+        case EditKind::noise:
+            return "with noise of " + fixed(edit.amount, 1) + " sd";
+        case EditKind::copy:
+            break;
+        case EditKind::lerp:
+            return fixed(100 * edit.amount, 0) + "% of the way (lerp) to";
+        case EditKind::slerp:
+            return fixed(100 * edit.amount, 0) + "% of the way (slerp) to";
     }
     return "copied from";
 }
@@ -62,7 +68,8 @@ std::string amount_of(const LatentEdit& edit) {
 std::string place_of(const Sidecar& sidecar, const LatentEdit& edit) {
     if (edit.part != LatentPart::hidden && edit.block >= 0) return "block " + std::to_string(edit.block);
     const auto& groups = sidecar.hidden().groups();
-    if (edit.group < 0 || edit.group >= static_cast<int64_t>(groups.size())) return "group " + std::to_string(edit.group);
+    if (edit.group < 0 || edit.group >= static_cast<int64_t>(groups.size()))
+        return "group " + std::to_string(edit.group);
     return groups[static_cast<size_t>(edit.group)].label();
 }
 
@@ -81,8 +88,10 @@ std::string displayable(std::string_view bytes) {
         const size_t length = character_length(bytes);
         const auto lead = static_cast<unsigned char>(bytes[0]);
         const size_t taken = length == 0 ? 1 : length;
-        if (length == 0 || is_control(lead)) text += byte_name(lead);
-        else text += bytes.substr(0, length);
+        if (length == 0 || is_control(lead))
+            text += byte_name(lead);
+        else
+            text += bytes.substr(0, length);
         bytes.remove_prefix(taken);
     }
     return text;

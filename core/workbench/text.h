@@ -14,9 +14,9 @@ namespace savepoint {
 std::string displayable(std::string_view bytes);
 // The first characters on one line: runs of white space become one space, "..." marks what was cut.
 std::string one_line(std::string_view text, size_t characters);
-std::string csv_field(std::string_view text);   // quoted where it must be (RFC 4180)
-std::string csv_number(double value);           // shortest form that reads back the same float; empty for NaN
-std::string fixed(double value, int digits);    // "+2.0" has its sign from signed_fixed
+std::string csv_field(std::string_view text);  // quoted where it must be (RFC 4180)
+std::string csv_number(double value);          // shortest form that reads back the same float; empty for NaN
+std::string fixed(double value, int digits);   // "+2.0" has its sign from signed_fixed
 std::string signed_fixed(double value, int digits);
 
 // "blocks 12-15 hidden #3 set to +2.0 sd at 17"; the sidecar names the groups.

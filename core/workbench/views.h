@@ -17,6 +17,6 @@ TokenView token_view(const Desk& desk, const Thought& thought, int64_t index);
 ThoughtView thought_view(const Desk& desk, const Thought& thought);
 std::shared_ptr<const LatentView> latent_view(const Desk& desk);  // null: no sidecar, selection or rows
 
-std::string token_text(const Desk& desk, TokenId id);             // displayable
+std::string token_text(const Desk& desk, TokenId id);  // displayable
 
 }  // namespace savepoint

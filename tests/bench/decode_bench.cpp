@@ -49,8 +49,10 @@ void write_f32(const std::string& from, const std::string& to) {
         const ggml_tensor* t = ggml_get_tensor(tensors, gguf_get_tensor_name(source, i));
         ggml_tensor* copy = ggml_new_tensor(floats, GGML_TYPE_F32, ggml_n_dims(t), t->ne);
         ggml_set_name(copy, t->name);
-        if (t->type == GGML_TYPE_F32) std::memcpy(copy->data, t->data, ggml_nbytes(t));
-        else ggml_get_type_traits(t->type)->to_float(t->data, static_cast<float*>(copy->data), ggml_nelements(t));
+        if (t->type == GGML_TYPE_F32)
+            std::memcpy(copy->data, t->data, ggml_nbytes(t));
+        else
+            ggml_get_type_traits(t->type)->to_float(t->data, static_cast<float*>(copy->data), ggml_nelements(t));
         gguf_add_tensor(target, copy);
     }
     gguf_write_to_file(target, to.c_str(), false);
@@ -78,7 +80,9 @@ class Llama {
         llama_free(context_);
         llama_model_free(model_);
     }
-    void decode(std::vector<TokenId> ids) const { llama_decode(context_, llama_batch_get_one(ids.data(), static_cast<int32_t>(ids.size()))); }
+    void decode(std::vector<TokenId> ids) const {
+        llama_decode(context_, llama_batch_get_one(ids.data(), static_cast<int32_t>(ids.size())));
+    }
     std::vector<float> logits() const {
         const float* values = llama_get_logits(context_);
         return {values, values + llama_vocab_n_tokens(llama_model_get_vocab(model_))};
@@ -101,16 +105,16 @@ double ours(const Transformer& model, KvCache& cache, bool capture) {
     ForwardOptions options;
     options.capture = capture;
     return kTokens / seconds([&] {
-        for (int i = 0; i < kTokens; ++i) kept.push_back(model.decode(cache, 500 + i, options).rows);
-    });
+               for (int i = 0; i < kTokens; ++i) kept.push_back(model.decode(cache, 500 + i, options).rows);
+           });
 }
 
 double theirs(const Llama& llama) {
     llama.reset();
     llama.decode(prompt());
     return kTokens / seconds([&] {
-        for (int i = 0; i < kTokens; ++i) llama.decode({500 + i});
-    });
+               for (int i = 0; i < kTokens; ++i) llama.decode({500 + i});
+           });
 }
 
 }  // namespace
@@ -119,7 +123,8 @@ int main(int argc, char** argv) {
     const char* from_environment = std::getenv("SAVEPOINT_MODEL");
     const std::string path = argc > 1 ? argv[1] : from_environment ? from_environment : SAVEPOINT_DEFAULT_MODEL;
     set_threads(argc > 2 ? std::atoi(argv[2]) : 0);
-    const std::filesystem::path f32 = std::filesystem::temp_directory_path() / ("savepoint_bench_" + std::to_string(getpid()) + ".gguf");
+    const std::filesystem::path f32 =
+        std::filesystem::temp_directory_path() / ("savepoint_bench_" + std::to_string(getpid()) + ".gguf");
     try {
         std::shared_ptr<const Weights> weights;
         const double load = seconds([&] { weights = Weights::from_gguf(path); });

@@ -15,9 +15,7 @@ using namespace savepoint;
 
 namespace {
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string kind_of(const std::string& stage) {
     const auto digit = stage.find_first_of("0123456789");

@@ -22,9 +22,7 @@ namespace {
 constexpr int64_t kLength = 256;
 constexpr uint64_t kSeed = 1;
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::shared_ptr<const Sidecar> high_rank_fit(const Transformer& model, const std::vector<std::vector<TokenId>>& text) {
     PcaSettings settings;
@@ -73,8 +71,10 @@ std::shared_ptr<const Sidecar> at_rate(const Sidecar& full, const Rate& rate) {
     set_grid("hidden.", at::cat(bounds));
     cut(file, "key.", 1, rate.key);
     cut(file, "value.", 1, rate.value);
-    for (const char* prefix : {"key.", "value."}) set_grid(prefix, grid(file.tensors[std::string(prefix) + "variance"], rate.kv_width));
-    return std::make_shared<Sidecar>(load_pca_hidden(file, hidden, "bench"), load_pca_kv(file, kv, "bench"), SidecarInfo{});
+    for (const char* prefix : {"key.", "value."})
+        set_grid(prefix, grid(file.tensors[std::string(prefix) + "variance"], rate.kv_width));
+    return std::make_shared<Sidecar>(load_pca_hidden(file, hidden, "bench"), load_pca_kv(file, kv, "bench"),
+                                     SidecarInfo{});
 }
 
 struct HeldOut {
@@ -126,7 +126,8 @@ void measure_controls(const Transformer& model, const Sidecar& sidecar, const He
                 const RowEdit edit = decode_row(sidecar, z, 0, position, {{static_cast<int64_t>(g), true, false, {}}});
                 ForwardOptions options;
                 options.capture = false;
-                const at::Tensor logits = model.decode_from_saved(cache, held_out.text[i][position], saved, edit, options).logits;
+                const at::Tensor logits =
+                    model.decode_from_saved(cache, held_out.text[i][position], saved, edit, options).logits;
                 kl[g] += kl_divergence(exact, logits).item<double>();
                 cache.truncate(position);
             }
@@ -147,7 +148,8 @@ int main(int argc, char** argv) {
     const TokenSplit split = split_corpus(fortunes_corpus(), tokenizer, kLength, fit_tokens, 8 * kLength, kSeed);
     const std::string kept = argc > 2 ? std::string(argv[2]) + "/high_rank.safetensors" : "";
     const double start = now();
-    const auto full = !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept) : high_rank_fit(model, split.fit);
+    const auto full =
+        !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept) : high_rank_fit(model, split.fit);
     if (!kept.empty() && !std::filesystem::exists(kept)) full->save(kept);
     std::printf("{\"fit_seconds\": %.1f}\n", now() - start);
     HeldOut held_out{split.held_out, {}};
@@ -156,7 +158,12 @@ int main(int argc, char** argv) {
     for (const auto& text : held_out.text) held_out.rows.push_back(model.forward_batch({text}, options).rows);
     const auto report = [&](const Rate& rate, bool resuming, bool controls) {
         const auto sidecar = at_rate(*full, rate);
-        nlohmann::json line = {{"hidden", rate.hidden}, {"key", rate.key}, {"value", rate.value}, {"bits", rate.bits}, {"hidden_width", rate.hidden_width}, {"kv_width", rate.kv_width}};
+        nlohmann::json line = {{"hidden", rate.hidden},
+                               {"key", rate.key},
+                               {"value", rate.value},
+                               {"bits", rate.bits},
+                               {"hidden_width", rate.hidden_width},
+                               {"kv_width", rate.kv_width}};
         line["hidden_bytes"] = sidecar->hidden().bytes_per_token();
         line["kv_bytes"] = sidecar->kv().bytes_per_token();
         measure_states(*sidecar, held_out, line);
@@ -166,13 +173,15 @@ int main(int argc, char** argv) {
         std::fflush(stdout);
     };
     for (const int64_t components : {64, 128, 256, 384, 512}) report({components}, false, true);
-    for (const double width : {6.0, 8.0, 12.0, 16.0, 24.0}) report({.hidden = 512, .bits = 8, .hidden_width = width}, false, true);
+    for (const double width : {6.0, 8.0, 12.0, 16.0, 24.0})
+        report({.hidden = 512, .bits = 8, .hidden_width = width}, false, true);
     for (const double width : {5.0, 8.0, 12.0}) report({.hidden = 512, .bits = 6, .hidden_width = width}, false, true);
     for (const double width : {3.0, 4.0, 6.0}) report({.hidden = 512, .bits = 4, .hidden_width = width}, false, true);
     for (const double width : {3.0, 4.0, 5.0, 6.0, 8.0, 12.0}) report({.bits = 8, .kv_width = width}, true, false);
     for (const double width : {4.0, 5.0, 6.0}) report({.bits = 6, .kv_width = width}, true, false);
     for (const double width : {2.5, 3.0, 4.0}) report({.bits = 4, .kv_width = width}, true, false);
-    for (const int64_t components : {64, 96, 128, 160}) report({.key = components, .value = components, .bits = 8}, true, false);
+    for (const int64_t components : {64, 96, 128, 160})
+        report({.key = components, .value = components, .bits = 8}, true, false);
     report({.key = 128, .bits = 8}, true, false);
     report({.value = 128, .bits = 8}, true, false);
 }

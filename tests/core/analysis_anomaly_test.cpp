@@ -36,8 +36,7 @@ class Source {
 
     at::Tensor sequence(int64_t tokens) const {
         at::Tensor x = at::randn({tokens, kLayers, kHeads, kDim});
-        for (int64_t t = 1; t < tokens; ++t)
-            x[t].mul_(std::sqrt(1 - memory_ * memory_)).add_(x[t - 1], memory_);
+        for (int64_t t = 1; t < tokens; ++t) x[t].mul_(std::sqrt(1 - memory_ * memory_)).add_(x[t - 1], memory_);
         return at::einsum("lhij,tlhj->tlhi", {mixing_, x}) + mean_;
     }
 
@@ -154,7 +153,8 @@ TEST_CASE("of new normal text, 3 to 7 % lies above the 95th percentile; of other
         token_percentiles.push_back(scores.token_percentile);
         moved.push_back(reference().score((sequence - source.mean()) * 2 + source.mean(), 0).token_percentile);
     }
-    const double heads = fraction_above(at::cat(percentiles), 95), tokens = fraction_above(at::cat(token_percentiles), 95);
+    const double heads = fraction_above(at::cat(percentiles), 95),
+                 tokens = fraction_above(at::cat(token_percentiles), 95);
     CAPTURE(heads);
     CAPTURE(tokens);
     CHECK(heads > 0.03);
@@ -254,7 +254,8 @@ TEST_CASE("a damaged reference is refused with the name of the file and the fiel
     CHECK_FALSE(refused("", [](TensorFile&) {}));
     CHECK(refused("map", [](TensorFile& f) { f.metadata.clear(); }));
     CHECK(refused("map", [](TensorFile& f) { f.metadata["r.map"] = "relu"; }));
-    for (const char* field : {"tokens", "fitted_buckets", "mean", "whitening", "calibrated_buckets", "quantiles", "token_quantiles"}) {
+    for (const char* field :
+         {"tokens", "fitted_buckets", "mean", "whitening", "calibrated_buckets", "quantiles", "token_quantiles"}) {
         const std::string name = field;
         CAPTURE(name);
         CHECK(refused(name, [&](TensorFile& f) { f.tensors.erase("r." + name); }));

@@ -42,7 +42,8 @@ at::Tensor naive_features(FeatureMap map, const at::Tensor& x) {
 
 // sum_{i <= t} (phi(q_t) . phi(k_i)) v_i / denominator, token by token and head by head.
 at::Tensor naive_read_out(const Run& run, FeatureMap map) {
-    const at::Tensor q = naive_features(map, run.query), k = naive_features(map, run.key), v = run.value.to(at::kDouble);
+    const at::Tensor q = naive_features(map, run.query), k = naive_features(map, run.key),
+                     v = run.value.to(at::kDouble);
     at::Tensor out = at::zeros_like(q);
     for (int64_t t = 0; t < q.size(0); ++t)
         for (int64_t layer = 0; layer < kLayers; ++layer)
@@ -102,8 +103,7 @@ TEST_CASE("a query head reads the KV head of its group alone") {
     const at::Tensor before = read_out(run.query, run.key, run.value, FeatureMap::elu1);
     at::Tensor value = run.value.clone();
     value.select(2, 1).mul_(-3);
-    const at::Tensor changed =
-        (read_out(run.query, run.key, value, FeatureMap::elu1) - before).abs().amax({0, 1, 3});
+    const at::Tensor changed = (read_out(run.query, run.key, value, FeatureMap::elu1) - before).abs().amax({0, 1, 3});
     for (int64_t head = 0; head < kHeads; ++head) {
         CAPTURE(head);
         CHECK((changed[head].item<float>() > 0) == (head >= 3));

@@ -27,7 +27,7 @@ at::Tensor covariance_of(const at::Tensor& rows) {
 TEST_CASE("PCA finds known axes, strongest first, and what they explain") {
     at::manual_seed(3);
     const at::Tensor axes = random_axes(12, 3);
-    at::Tensor scores = std::get<0>(at::linalg_qr(at::randn({400, 4}, at::kDouble) , "reduced"));
+    at::Tensor scores = std::get<0>(at::linalg_qr(at::randn({400, 4}, at::kDouble), "reduced"));
     // Columns that are exactly uncorrelated and centred, so that the answer is known exactly.
     scores = at::cat({at::ones({400, 1}, at::kDouble), scores}, 1);
     scores = std::get<0>(at::linalg_qr(scores, "reduced")).slice(1, 1, 4) * at::tensor({3.0, 6.0, 1.0}, at::kDouble);

@@ -21,10 +21,13 @@ std::string header_of_model() {
 // A file of the model's full length whose tensor data are zeros that take no space on the disk.
 class ScratchFile {
    public:
-    ScratchFile() : path_(std::filesystem::temp_directory_path() / ("savepoint_test_" + std::to_string(std::random_device{}()) + ".gguf")) {}
+    ScratchFile()
+        : path_(std::filesystem::temp_directory_path() /
+                ("savepoint_test_" + std::to_string(std::random_device{}()) + ".gguf")) {}
     ~ScratchFile() { std::filesystem::remove(path_); }
     std::string write(const std::string& header, size_t length) const {
-        std::ofstream(path_, std::ios::binary | std::ios::trunc).write(header.data(), static_cast<std::streamsize>(std::min(header.size(), length)));
+        std::ofstream(path_, std::ios::binary | std::ios::trunc)
+            .write(header.data(), static_cast<std::streamsize>(std::min(header.size(), length)));
         std::filesystem::resize_file(path_, length);
         return path_.string();
     }
@@ -76,7 +79,11 @@ TEST_CASE("files: progress goes from 0 to 1, and can cancel") {
     });
     CHECK(rising);
     CHECK(last == 1);
-    CHECK_THROWS_AS(Weights::from_gguf(model_path(), [](double done) { if (done > 0.5) throw Cancelled(); }), Cancelled);
+    CHECK_THROWS_AS(Weights::from_gguf(model_path(),
+                                       [](double done) {
+                                           if (done > 0.5) throw Cancelled();
+                                       }),
+                    Cancelled);
 }
 
 TEST_CASE("files: what is not a model is refused by name") {
@@ -90,7 +97,23 @@ TEST_CASE("files: what is not a model is refused by name") {
 TEST_CASE("files: a truncated file is refused wherever it ends") {
     const ScratchFile scratch;
     const std::string header = header_of_model();
-    std::vector<size_t> lengths = {3, 4, 7, 12, 23, 24, 30, 100, 500, 1000, 2000, 100'000, 1'700'000, kHeaderBytes - 1, kHeaderBytes, 50'000'000, model_bytes() - 1};
+    std::vector<size_t> lengths = {3,
+                                   4,
+                                   7,
+                                   12,
+                                   23,
+                                   24,
+                                   30,
+                                   100,
+                                   500,
+                                   1000,
+                                   2000,
+                                   100'000,
+                                   1'700'000,
+                                   kHeaderBytes - 1,
+                                   kHeaderBytes,
+                                   50'000'000,
+                                   model_bytes() - 1};
     for (size_t length = 1; length < kHeaderBytes; length += 97'001) lengths.push_back(length);
     for (const size_t length : lengths) {
         const std::string path = scratch.write(header, length);
@@ -105,7 +128,8 @@ TEST_CASE("files: a wrong field is refused by name") {
     const auto reading = [&](const std::string& from, const std::string& to) {
         return refusal([&] { Weights::from_gguf(scratch.write(replaced(header, from, to), model_bytes())); });
     };
-    CHECK(says(reading(std::string("\x05\0\0\0\0\0\0\0llama", 13), std::string("\x05\0\0\0\0\0\0\0lamma", 13)), "general.architecture"));
+    CHECK(says(reading(std::string("\x05\0\0\0\0\0\0\0llama", 13), std::string("\x05\0\0\0\0\0\0\0lamma", 13)),
+               "general.architecture"));
     CHECK(says(reading("llama.block_count", "llama.block_kount"), "llama.block_count"));
     CHECK(says(reading("blk.17.ffn_up.weight", "blk.17.ffn_oops.weig"), "blk.17.ffn_up.weight is missing"));
     const std::string layers = std::string("llama.block_count\x04\0\0\0", 21);
@@ -115,7 +139,8 @@ TEST_CASE("files: a wrong field is refused by name") {
     const std::string width = std::string("llama.embedding_length\x04\0\0\0", 26);
     CHECK(!reading(width + std::string("\x40\x02\0\0", 4), width + std::string("\0\0\0\0", 4)).empty());
     const std::string norm = std::string("blk.0.attn_norm.weight\x01\0\0\0\x40\x02\0\0\0\0\0\0", 34);
-    CHECK(says(reading(norm, std::string("blk.0.attn_norm.weight\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f", 34)), "blk.0.attn_norm.weight"));
+    CHECK(says(reading(norm, std::string("blk.0.attn_norm.weight\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f", 34)),
+               "blk.0.attn_norm.weight"));
     CHECK(says(reading(norm + std::string("\0\0\0\0", 4), norm + std::string("\x63\0\0\0", 4)), "unknown type"));
 }
 

@@ -21,17 +21,24 @@ at::Tensor logits_with(const Hooks* hooks, const RowEdit* edit = nullptr) {
 }  // namespace
 
 TEST_CASE("hooks: every activation is there, in the shape that is promised") {
-    const std::map<std::string, std::vector<int64_t>> shapes = {
-        {"hook_embed", {1, 10, 576}}, {"ln_final.hook_normalized", {1, 1, 576}},
-        {"blocks.4.hook_resid_pre", {1, 10, 576}}, {"blocks.4.attn.hook_q", {1, 10, 9, 64}},
-        {"blocks.4.attn.hook_k", {1, 10, 3, 64}}, {"blocks.4.attn.hook_v", {1, 10, 3, 64}},
-        {"blocks.4.attn.hook_rot_q", {1, 10, 9, 64}}, {"blocks.4.attn.hook_rot_k", {1, 10, 3, 64}},
-        {"blocks.4.attn.hook_pattern", {1, 9, 10, 10}}, {"blocks.4.attn.hook_z", {1, 10, 9, 64}},
-        {"blocks.4.hook_attn_out", {1, 10, 576}}, {"blocks.4.hook_resid_mid", {1, 10, 576}},
-        {"blocks.4.hook_mlp_out", {1, 10, 576}}, {"blocks.29.hook_resid_post", {1, 10, 576}}};
+    const std::map<std::string, std::vector<int64_t>> shapes = {{"hook_embed", {1, 10, 576}},
+                                                                {"ln_final.hook_normalized", {1, 1, 576}},
+                                                                {"blocks.4.hook_resid_pre", {1, 10, 576}},
+                                                                {"blocks.4.attn.hook_q", {1, 10, 9, 64}},
+                                                                {"blocks.4.attn.hook_k", {1, 10, 3, 64}},
+                                                                {"blocks.4.attn.hook_v", {1, 10, 3, 64}},
+                                                                {"blocks.4.attn.hook_rot_q", {1, 10, 9, 64}},
+                                                                {"blocks.4.attn.hook_rot_k", {1, 10, 3, 64}},
+                                                                {"blocks.4.attn.hook_pattern", {1, 9, 10, 10}},
+                                                                {"blocks.4.attn.hook_z", {1, 10, 9, 64}},
+                                                                {"blocks.4.hook_attn_out", {1, 10, 576}},
+                                                                {"blocks.4.hook_resid_mid", {1, 10, 576}},
+                                                                {"blocks.4.hook_mlp_out", {1, 10, 576}},
+                                                                {"blocks.29.hook_resid_post", {1, 10, 576}}};
     Hooks hooks;
     std::map<std::string, std::vector<int64_t>> seen;
-    for (const auto& [name, shape] : shapes) hooks.read(name, [&seen, name = name](const at::Tensor& a) { seen[name] = a.sizes().vec(); });
+    for (const auto& [name, shape] : shapes)
+        hooks.read(name, [&seen, name = name](const at::Tensor& a) { seen[name] = a.sizes().vec(); });
     const at::Tensor logits = logits_with(&hooks);
     CHECK(seen == shapes);
     CHECK(largest_difference(logits, logits_with(nullptr)) < 1e-3f);
@@ -48,8 +55,9 @@ TEST_CASE("hooks: the pattern is causal and sums to one") {
 
 TEST_CASE("hooks: replacing an activation by itself leaves the logits") {
     const at::Tensor plain = logits_with(nullptr);
-    for (const char* name : {"attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q", "attn.hook_rot_k", "attn.hook_pattern",
-                             "attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post"}) {
+    for (const char* name :
+         {"attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q", "attn.hook_rot_k", "attn.hook_pattern",
+          "attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post"}) {
         Hooks hooks;
         hooks.add(std::string("blocks.8.") + name, [](const at::Tensor& a) { return a.clone(); });
         CHECK(largest_difference(logits_with(&hooks), plain) < 1e-4f);
@@ -94,7 +102,8 @@ TEST_CASE("hooks: a RowEdit and hooks that do the same agree") {
 }
 
 TEST_CASE("hooks: a wrong name or shape is refused") {
-    for (const char* name : {"blocks.30.hook_resid_post", "blocks.-1.hook_resid_post", "blocks.1.hook_nothing", "hook_q", "blocks.1", "blocks.1x.hook_resid_post"}) {
+    for (const char* name : {"blocks.30.hook_resid_post", "blocks.-1.hook_resid_post", "blocks.1.hook_nothing",
+                             "hook_q", "blocks.1", "blocks.1x.hook_resid_post"}) {
         Hooks hooks;
         hooks.read(name, [](const at::Tensor&) {});
         CHECK_THROWS_AS(logits_with(&hooks), InputError);

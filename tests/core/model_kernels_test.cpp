@@ -48,7 +48,8 @@ at::Tensor multiplied(const Kernels& kernels, const Matrix& m, ggml_type type, c
     kernels.prepare(x.data_ptr<float>(), columns, scaled.data_ptr<float>(), sums.data_ptr<float>());
     const uint8_t* blocks = m.packed.blocks.data_ptr<uint8_t>();
     if (type == GGML_TYPE_Q4_1)
-        kernels.gemv_q4_1(blocks, 0, groups, rows, columns, scaled.data_ptr<float>(), sums.data_ptr<float>(), y.data_ptr<float>());
+        kernels.gemv_q4_1(blocks, 0, groups, rows, columns, scaled.data_ptr<float>(), sums.data_ptr<float>(),
+                          y.data_ptr<float>());
     else if (type == GGML_TYPE_Q8_0)
         kernels.gemv_q8_0(blocks, 0, groups, rows, columns, x.data_ptr<float>(), y.data_ptr<float>());
     else
@@ -91,7 +92,8 @@ TEST_CASE("kernels: norm and gate") {
         kernels->swiglu(gated.data_ptr<float>(), up.data_ptr<float>(), 1536);
         CHECK((out - norm).abs().max().item<double>() < 1e-5);
         CHECK((gated - gate).abs().max().item<double>() < 1e-5);
-        at::Tensor extreme = at::tensor({1000.f, -1000.f, 0.f, 88.f, -88.f, 1.f, -1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f});
+        at::Tensor extreme =
+            at::tensor({1000.f, -1000.f, 0.f, 88.f, -88.f, 1.f, -1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f});
         kernels->swiglu(extreme.data_ptr<float>(), at::ones({16}).data_ptr<float>(), 16);
         CHECK(extreme[0].item<float>() == 1000.f);
         CHECK(std::abs(extreme[1].item<float>()) < 1e-30f);
@@ -101,12 +103,14 @@ TEST_CASE("kernels: norm and gate") {
 TEST_CASE("kernels: attention in chunks is attention") {
     constexpr int64_t tokens = 150, d = 64, chunks = 3, stride = d + 2;
     const at::Tensor q = at::randn({d}) * 3, k = at::randn({tokens, d}), v = at::randn({tokens, d});
-    const at::Tensor exact = at::mv(v.t().to(at::kDouble), at::softmax(at::mv(k.to(at::kDouble), q.to(at::kDouble)) * 0.125, 0));
+    const at::Tensor exact =
+        at::mv(v.t().to(at::kDouble), at::softmax(at::mv(k.to(at::kDouble), q.to(at::kDouble)) * 0.125, 0));
     for (const Kernels* kernels : available()) {
         std::vector<float> partials(chunks * stride);
         for (int64_t c = 0; c < chunks; ++c) {
             const int64_t first = c * attention_chunk, count = std::min(attention_chunk, tokens - first);
-            kernels->attend(q.data_ptr<float>(), k.data_ptr<float>() + first * d, v.data_ptr<float>() + first * d, count, d, 0.125f, partials.data() + c * stride);
+            kernels->attend(q.data_ptr<float>(), k.data_ptr<float>() + first * d, v.data_ptr<float>() + first * d,
+                            count, d, 0.125f, partials.data() + c * stride);
         }
         at::Tensor z = at::empty({d});
         kernels->combine(partials.data(), chunks, stride, d, z.data_ptr<float>());

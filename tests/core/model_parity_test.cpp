@@ -24,7 +24,8 @@ void check_close(const at::Tensor& ours, const at::Tensor& theirs) {
 
 void check_rows(const StateRows& rows, const std::string& name, const std::vector<int64_t>& layers) {
     const Reference& reference = Reference::get();
-    const at::Tensor resid = reference.tensor(name + ".resid"), k = reference.tensor(name + ".k"), v = reference.tensor(name + ".v");
+    const at::Tensor resid = reference.tensor(name + ".resid"), k = reference.tensor(name + ".k"),
+                     v = reference.tensor(name + ".v");
     const int64_t stored = resid.size(0), kv_stored = k.size(0);
     for (int64_t i = 0; i < stored; ++i) {
         const int64_t layer = stored == 31 ? i - 1 : (i == 3 ? 29 : layers[i] - 1);
@@ -64,7 +65,8 @@ void check_device(const Transformer& model) {
         const ForwardOutput output = model.prefill(cache, ids, options);
         check_top20(output.logits[-1], prompt["top20"]);
         if (prompt.contains("top20_at"))
-            for (const auto& [position, top20] : prompt["top20_at"].items()) check_top20(output.logits[std::stoll(position)], top20);
+            for (const auto& [position, top20] : prompt["top20_at"].items())
+                check_top20(output.logits[std::stoll(position)], top20);
         if (prompt.contains("tensors")) check_rows(output.rows, prompt["tensors"], {0, 10, 20, 29});
         if (prompt.contains("greedy64")) check_greedy(model, prompt);
     }
@@ -91,5 +93,6 @@ TEST_CASE("model: the mean log-probability of 1,000 tokens") {
     const at::Tensor log_p = at::log_softmax(shared_model().prefill(cache, ids, options).logits, -1);
     double sum = 0;
     for (size_t i = 1; i < ids.size(); ++i) sum += log_p[i - 1][ids[i]].item<float>();
-    CHECK(sum / static_cast<double>(ids.size() - 1) == doctest::Approx(prompt["mean_logprob"].get<double>()).epsilon(1e-4));
+    CHECK(sum / static_cast<double>(ids.size() - 1) ==
+          doctest::Approx(prompt["mean_logprob"].get<double>()).epsilon(1e-4));
 }

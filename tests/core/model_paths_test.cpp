@@ -107,7 +107,8 @@ TEST_CASE("model: batches agree with single sequences") {
 }
 
 TEST_CASE("model: a restore is bit for bit") {
-    const std::vector<TokenId> ids = first_ids(120), prompt(ids.begin(), ids.begin() + 80), next(ids.begin() + 80, ids.begin() + 96);
+    const std::vector<TokenId> ids = first_ids(120), prompt(ids.begin(), ids.begin() + 80),
+                               next(ids.begin() + 80, ids.begin() + 96);
     Run run = prefilled(prompt);
     const StateRows decoded = shared_model().decode(run.cache, 7).rows;
     const auto uninterrupted = continued(run.cache, next);
@@ -116,7 +117,8 @@ TEST_CASE("model: a restore is bit for bit") {
     shared_model().restore(restored, run.rows.slice(50, 30));
     shared_model().restore(restored, decoded);
     CHECK(restored.length() == 81);
-    for (int64_t layer : {0, 13, 29}) CHECK(same_bits(restored.keys(layer).narrow(2, 0, 81), run.cache.keys(layer).narrow(2, 0, 81)));
+    for (int64_t layer : {0, 13, 29})
+        CHECK(same_bits(restored.keys(layer).narrow(2, 0, 81), run.cache.keys(layer).narrow(2, 0, 81)));
     check_same_bits(continued(restored, next), uninterrupted);
 }
 
@@ -131,7 +133,8 @@ TEST_CASE("model: restoring 1,000 tokens takes well under 20 ms") {
         cache.truncate(0);
         const auto start = std::chrono::steady_clock::now();
         shared_model().restore(cache, rows);
-        best = std::min(best, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+        best =
+            std::min(best, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     }
     MESSAGE("restore of 1,000 tokens: " << best << " ms");
     WARN(best < 20.0);
@@ -151,7 +154,9 @@ TEST_CASE("model: an edit from the saved state equals the whole step with it") {
     RowEdit last = hidden;
     last.hidden_block = config.layers - 1;
     RowEdit kv;
-    for (const int64_t block : {3, 4, 20}) kv.kv.push_back({block, at::randn({config.kv_heads, config.head_dim}), at::randn({config.kv_heads, config.head_dim})});
+    for (const int64_t block : {3, 4, 20})
+        kv.kv.push_back(
+            {block, at::randn({config.kv_heads, config.head_dim}), at::randn({config.kv_heads, config.head_dim})});
     RowEdit both = kv;
     both.hidden_block = 2;
     both.hidden = hidden.hidden;
@@ -208,7 +213,9 @@ TEST_CASE("model: what cannot be done is refused, and the cache stays as it was"
     ForwardOptions options;
     options.edit = &edit;
     CHECK_THROWS_AS(shared_model().decode(cache, 1, options), InputError);
-    CHECK_THROWS_AS(shared_model().prefill_chunked(cache, std::vector<TokenId>(50, 3), 10, {}, [](int64_t done) { return done < 20; }), Cancelled);
+    CHECK_THROWS_AS(shared_model().prefill_chunked(cache, std::vector<TokenId>(50, 3), 10, {},
+                                                   [](int64_t done) { return done < 20; }),
+                    Cancelled);
     CHECK(cache.length() == 0);
 }
 

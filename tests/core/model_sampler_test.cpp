@@ -17,8 +17,10 @@ std::vector<double> frequencies(const at::Tensor& logits, const SamplerSettings&
 
 void check_frequencies(const std::vector<double>& seen, const std::vector<double>& expected) {
     for (size_t i = 0; i < expected.size(); ++i) {
-        if (expected[i] == 0) CHECK(seen[i] == 0);
-        else CHECK(std::abs(seen[i] - expected[i]) < 0.015);
+        if (expected[i] == 0)
+            CHECK(seen[i] == 0);
+        else
+            CHECK(std::abs(seen[i] - expected[i]) < 0.015);
     }
 }
 

@@ -6,8 +6,9 @@ using namespace savepoint::testing;
 
 TEST_CASE("tokenizer: text comes back byte for byte") {
     const Tokenizer& tokenizer = shared_tokenizer();
-    for (const std::string text : {"", " ", "a", "\n\n\t x", "naïve café — 日本語 🙂 Привет мир", "  two  spaces  ", "12345 6,789.00", "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
-                                    "<|im_start|>user\nhi<|im_end|>", "tab\tcr\r\nnul-free", "e\xcc\x81"}) {
+    for (const std::string text : {"", " ", "a", "\n\n\t x", "naïve café — 日本語 🙂 Привет мир",
+                                   "  two  spaces  ", "12345 6,789.00", "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
+                                   "<|im_start|>user\nhi<|im_end|>", "tab\tcr\r\nnul-free", "e\xcc\x81"}) {
         CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
         CHECK(tokenizer.decode(tokenizer.encode(text, false)) == text);
     }
@@ -32,7 +33,8 @@ TEST_CASE("tokenizer: special tokens are parsed when asked for, and known") {
 }
 
 TEST_CASE("tokenizer: what is not UTF-8 is refused with its place") {
-    for (const std::string text : {"ab\xff", "ab\xc0\xaf", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\x80"}) {
+    for (const std::string text :
+         {"ab\xff", "ab\xc0\xaf", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\x80"}) {
         CHECK(first_invalid_utf8(text) == 2);
         CHECK_THROWS_WITH_AS(shared_tokenizer().encode(text), "text: is not UTF-8 at byte 2", InputError);
     }
@@ -43,5 +45,7 @@ TEST_CASE("tokenizer: the chat template keeps its default system prompt") {
     const std::string text = shared_tokenizer().apply_chat_template(question);
     CHECK(text == Reference::get().json["prompts"][3]["prompt"].get<std::string>());
     const std::vector<ChatMessage> with_system = {{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Hello"}};
-    CHECK(shared_tokenizer().apply_chat_template(with_system, false) == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n");
+    CHECK(shared_tokenizer().apply_chat_template(with_system, false) ==
+          "<|im_start|>system\nBe "
+          "brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n");
 }

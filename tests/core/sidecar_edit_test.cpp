@@ -59,7 +59,8 @@ TEST_CASE("set gives one component so many standard deviations") {
     LatentEdit of_block = edit_of(EditKind::set, LatentPart::key, 4, -1);
     of_block.block = 3;
     CHECK(changed(applied(of_block)) == std::array<int64_t, 3>{0, 2, 0});
-    CHECK(applied(of_block).key[2][3][4].item<float>() == doctest::Approx(-sidecar().kv().key_std()[3][4].item<float>()));
+    CHECK(applied(of_block).key[2][3][4].item<float>() ==
+          doctest::Approx(-sidecar().kv().key_std()[3][4].item<float>()));
     of_block.block = -1;
     CHECK(changed(applied(of_block)) == std::array<int64_t, 3>{0, 4, 0});
     CHECK(changed(applied(edit_of(EditKind::set, LatentPart::all, 0, 9))) == std::array<int64_t, 3>{2, 4, 4});
@@ -81,7 +82,8 @@ TEST_CASE("zero and copy") {
 
 TEST_CASE("lerp and slerp") {
     for (const EditKind kind : {EditKind::lerp, EditKind::slerp}) {
-        const Latent start = applied(edit_of(kind, LatentPart::hidden, -1, 0)), end = applied(edit_of(kind, LatentPart::hidden, -1, 1));
+        const Latent start = applied(edit_of(kind, LatentPart::hidden, -1, 0)),
+                     end = applied(edit_of(kind, LatentPart::hidden, -1, 1));
         CHECK(at::allclose(start.hidden, latent().hidden, 1e-5, 1e-6));
         CHECK(at::allclose(end.hidden[2][1], other().hidden[0][1], 1e-5, 1e-6));
     }
@@ -90,8 +92,11 @@ TEST_CASE("lerp and slerp") {
     CHECK(at::allclose(line.to(at::kDouble), 0.75 * a + 0.25 * b, 1e-5, 1e-6));
     const at::Tensor arc = applied(edit_of(EditKind::slerp, LatentPart::hidden, -1, 0.25)).hidden[2][1].to(at::kDouble);
     // The length goes in a straight line; the angle from a is a quarter of the angle from a to b.
-    const auto angle = [](const at::Tensor& x, const at::Tensor& y) { return std::acos((at::dot(x, y) / (x.norm() * y.norm())).item<double>()); };
-    CHECK(arc.norm().item<double>() == doctest::Approx(0.75 * a.norm().item<double>() + 0.25 * b.norm().item<double>()));
+    const auto angle = [](const at::Tensor& x, const at::Tensor& y) {
+        return std::acos((at::dot(x, y) / (x.norm() * y.norm())).item<double>());
+    };
+    CHECK(arc.norm().item<double>() ==
+          doctest::Approx(0.75 * a.norm().item<double>() + 0.25 * b.norm().item<double>()));
     CHECK(angle(a, arc) == doctest::Approx(0.25 * angle(a, b)).epsilon(1e-4));
     CHECK(angle(arc, b) == doctest::Approx(0.75 * angle(a, b)).epsilon(1e-4));
 }
@@ -103,7 +108,8 @@ TEST_CASE("slerp between opposite or vanishing directions is a straight line") {
             from.hidden.mul_(factor);
             return from;
         };
-        const Latent edited = apply_edits(sidecar(), latent(), 10, {edit_of(EditKind::slerp, LatentPart::hidden, -1, 0.5)}, scaled);
+        const Latent edited =
+            apply_edits(sidecar(), latent(), 10, {edit_of(EditKind::slerp, LatentPart::hidden, -1, 0.5)}, scaled);
         CHECK(at::allclose(edited.hidden[2][1], latent().hidden[2][1] * (1 + factor) / 2, 1e-4, 1e-5));
     }
 }
@@ -134,12 +140,14 @@ TEST_CASE("edits are applied in order, on a copy") {
     const Latent before = latent(), kept = before.clone();
     const auto set = [](double amount) { return edit_of(EditKind::set, LatentPart::hidden, 0, amount); };
     const Latent edited = apply_edits(sidecar(), before, 10, {set(1), set(3)}, kOther);
-    CHECK(edited.hidden[2][1][0].item<float>() == doctest::Approx(3 * sidecar().hidden().component_std()[1][0].item<float>()));
+    CHECK(edited.hidden[2][1][0].item<float>() ==
+          doctest::Approx(3 * sidecar().hidden().component_std()[1][0].item<float>()));
     CHECK(same_bits(before.hidden, kept.hidden));
 }
 
 TEST_CASE("what is not there is refused, by name") {
-    const auto refused = [](std::function<void(LatentEdit&)> change, const std::string& field, EditKind kind = EditKind::set, int64_t component = 0) {
+    const auto refused = [](std::function<void(LatentEdit&)> change, const std::string& field,
+                            EditKind kind = EditKind::set, int64_t component = 0) {
         LatentEdit edit = edit_of(kind, LatentPart::hidden, component, 1);
         change(edit);
         CAPTURE(field);
@@ -162,10 +170,12 @@ TEST_CASE("what is not there is refused, by name") {
     refused([](LatentEdit& edit) { edit.amount = NAN; }, "amount");
     refused([](LatentEdit& edit) { edit.amount = 1e39; }, "edited latent");
     refused([](LatentEdit& edit) { edit.amount = 1.5; }, "amount", EditKind::lerp, -1);
-    CHECK_THROWS_AS(apply_edits(sidecar(), latent(), 10, {edit_of(EditKind::copy, LatentPart::hidden, -1)}, {}), InputError);
+    CHECK_THROWS_AS(apply_edits(sidecar(), latent(), 10, {edit_of(EditKind::copy, LatentPart::hidden, -1)}, {}),
+                    InputError);
     Latent no_hidden = latent();
     no_hidden.hidden = at::Tensor();
-    CHECK_THROWS_AS(apply_edits(sidecar(), no_hidden, 10, {edit_of(EditKind::zero, LatentPart::hidden, -1)}, kOther), InputError);
+    CHECK_THROWS_AS(apply_edits(sidecar(), no_hidden, 10, {edit_of(EditKind::zero, LatentPart::hidden, -1)}, kOther),
+                    InputError);
 }
 
 TEST_CASE("touched groups and the rows that are put in the model's place") {
@@ -208,7 +218,9 @@ TEST_CASE("edits go through JSON and back") {
     edit.source_thought = 4;
     edit.source_token = 9;
     CHECK(nlohmann::json::parse(nlohmann::json(edit).dump()).get<LatentEdit>() == edit);
-    const auto refused = [](const char* text) { CHECK_THROWS_AS(nlohmann::json::parse(text).get<LatentEdit>(), InputError); };
+    const auto refused = [](const char* text) {
+        CHECK_THROWS_AS(nlohmann::json::parse(text).get<LatentEdit>(), InputError);
+    };
     refused(R"({"kind": "melt"})");
     refused(R"({"part": "soul"})");
     refused(R"({"group": "1"})");

@@ -42,11 +42,14 @@ TEST_CASE("reconstruction error equals naive loops") {
     const at::Tensor late = mean_of(rows.hidden, kFirst), all = mean_of(rows.hidden, 0);
     for (int64_t layer = 0; layer < 5; ++layer) {
         const double wrong = squares(rows.hidden, decoded.hidden, kFirst, kTokens, layer);
-        CHECK(error.hidden_mse[layer].item<double>() == doctest::Approx(wrong / ((kTokens - kFirst) * 12)).epsilon(1e-4));
+        CHECK(error.hidden_mse[layer].item<double>() ==
+              doctest::Approx(wrong / ((kTokens - kFirst) * 12)).epsilon(1e-4));
         CHECK(error.hidden_fvu[layer].item<double>() ==
               doctest::Approx(wrong / squares(rows.hidden, late, kFirst, kTokens, layer)).epsilon(1e-4));
         CHECK(error.hidden_fvu_first[layer].item<double>() ==
-              doctest::Approx(squares(rows.hidden, decoded.hidden, 0, kFirst, layer) / squares(rows.hidden, all, 0, kFirst, layer)).epsilon(1e-4));
+              doctest::Approx(squares(rows.hidden, decoded.hidden, 0, kFirst, layer) /
+                              squares(rows.hidden, all, 0, kFirst, layer))
+                  .epsilon(1e-4));
     }
     for (int64_t t = 0; t < kTokens; ++t) {
         double wrong = 0, spread = 0;
@@ -65,7 +68,8 @@ TEST_CASE("reconstruction error equals naive loops") {
               doctest::Approx(wrong / squares(key, mean_of(key, kFirst), kFirst, kTokens, 3)).epsilon(1e-4));
         CHECK(error.value_fvu[1][head].item<double>() ==
               doctest::Approx(squares(value, of_head(decoded.value), kFirst, kTokens, 1) /
-                              squares(value, mean_of(value, kFirst), kFirst, kTokens, 1)).epsilon(1e-4));
+                              squares(value, mean_of(value, kFirst), kFirst, kTokens, 1))
+                  .epsilon(1e-4));
     }
 }
 

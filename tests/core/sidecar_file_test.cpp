@@ -78,7 +78,8 @@ TEST_CASE("one changed byte anywhere is refused") {
     int64_t read = 0;
     for (int i = 0; i < 200; ++i) {
         std::string bad = good;
-        const auto at = static_cast<size_t>(at::randint(static_cast<int64_t>(good.size()), {1}, at::kLong).item<int64_t>());
+        const auto at =
+            static_cast<size_t>(at::randint(static_cast<int64_t>(good.size()), {1}, at::kLong).item<int64_t>());
         bad[at] = static_cast<char>(bad[at] ^ (1 << (i % 8)));
         write_atomically(path, bad);
         try {

@@ -37,7 +37,8 @@ inline StateRows random_rows(int64_t tokens, uint64_t seed = 3) {
     const at::Tensor growth = at::pow(2, at::arange(5, at::kFloat)).view({5, 1});
     rows.hidden = (at::matmul(at::randn({tokens, 60}), mix_hidden).view({tokens, 5, 12}) + centre) * growth;
     rows.key = at::matmul(at::randn({tokens, 5, 12}), mix_key).view({tokens, 5, config.kv_heads, config.head_dim}) + 1;
-    rows.value = at::matmul(at::randn({tokens, 5, 12}), mix_value).view({tokens, 5, config.kv_heads, config.head_dim}) - 1;
+    rows.value =
+        at::matmul(at::randn({tokens, 5, 12}), mix_value).view({tokens, 5, config.kv_heads, config.head_dim}) - 1;
     return rows;
 }
 

@@ -102,12 +102,18 @@ TEST_CASE("a fit equals the eigendecomposition of the scaled states' covariance"
         StateRows decoded;
         decoded.hidden = rows.hidden.clone();
         decoded.hidden.slice(1, g * 2, g * 2 + blocks).copy_(back);
-        const at::Tensor deviation = (rows.hidden - rows.hidden.mean(0)).square().mean(at::IntArrayRef({0, 2})).sqrt().slice(0, g * 2, g * 2 + blocks);
+        const at::Tensor deviation = (rows.hidden - rows.hidden.mean(0))
+                                         .square()
+                                         .mean(at::IntArrayRef({0, 2}))
+                                         .sqrt()
+                                         .slice(0, g * 2, g * 2 + blocks);
         const at::Tensor error = (rows.hidden.slice(1, g * 2, g * 2 + blocks) - back) / deviation.view({1, blocks, 1});
-        CHECK(error.square().sum().item<double>() / 500 == doctest::Approx(values.slice(0, 9).sum().item<double>()).epsilon(1e-3));
+        CHECK(error.square().sum().item<double>() / 500 ==
+              doctest::Approx(values.slice(0, 9).sum().item<double>()).epsilon(1e-3));
     }
     for (int64_t block = 0; block < 5; ++block) {
-        const at::Tensor values = std::get<0>(at::linalg_eigh(covariance_of(rows.key.select(1, block).reshape({500, -1})))).flip(0);
+        const at::Tensor values =
+            std::get<0>(at::linalg_eigh(covariance_of(rows.key.select(1, block).reshape({500, -1})))).flip(0);
         CHECK(largest(codecs.kv->key_std()[block].square() - values) < 1e-3 * largest(values));
     }
 }

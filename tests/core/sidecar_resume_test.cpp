@@ -20,8 +20,10 @@ constexpr int64_t kPosition = 20;  // of the edited token, in a path of kPositio
 
 std::vector<TokenId> text_ids() {
     static const std::string text =
-        "The lighthouse keeper had lived alone on the island for thirty years, and every evening he climbed the stairs to "
-        "light the lamp. One night a ship came so close that he could hear the sailors singing, and he put down his book. "
+        "The lighthouse keeper had lived alone on the island for thirty years, and every evening he climbed the stairs "
+        "to "
+        "light the lamp. One night a ship came so close that he could hear the sailors singing, and he put down his "
+        "book. "
         "In the morning there was a letter at his door, written in a hand that he knew from long ago.";
     return shared_tokenizer().encode(text);
 }
@@ -96,7 +98,9 @@ LatentEdit to_zero(LatentPart part, int64_t group, int64_t block = -1) {
 }
 
 // KL(control || edited) with the codec's own error beside it, KL(exact || control).
-struct Effect { double control, edited; };
+struct Effect {
+    double control, edited;
+};
 
 Effect effect_of(const LatentEdit& edit) {
     const Latent z = full().encode(path().last.rows);

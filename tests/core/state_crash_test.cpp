@@ -35,7 +35,9 @@ int rename(const char* from, const char* to) noexcept {
     return disk_is_gone() ? -1 : static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
-int unlink(const char* path) noexcept { return disk_is_gone() ? -1 : static_cast<int>(::syscall(SYS_unlinkat, AT_FDCWD, path, 0)); }
+int unlink(const char* path) noexcept {
+    return disk_is_gone() ? -1 : static_cast<int>(::syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+}
 
 // The failing write still leaves half of its bytes.
 ssize_t write(int fd, const void* bytes, size_t count) {
@@ -82,7 +84,8 @@ TEST_CASE("a crash at any point of saving leaves the last good session, or the n
         save_session(path, before);
         done = save_with_failure(path, story.contents, call);
         const SessionContents opened = open_session(path);
-        const bool is_old = toy::difference(before, opened).empty(), is_new = toy::difference(story.contents, opened).empty();
+        const bool is_old = toy::difference(before, opened).empty(),
+                   is_new = toy::difference(story.contents, opened).empty();
         CHECK((is_old || is_new));
         if (done) CHECK(is_new);
         old_seen += is_old;
@@ -104,7 +107,8 @@ TEST_CASE("a crash at any point of the first save leaves a folder that can be sa
     for (int64_t call = 0;; ++call) {
         const std::string path = folder.path(std::to_string(call) + ".savepoint");
         const bool done = save_with_failure(path, story.contents, call);
-        if (!done && std::filesystem::exists(path) && !std::filesystem::exists(path + "/manifest.json")) CHECK_THROWS_AS(open_session(path), FileError);
+        if (!done && std::filesystem::exists(path) && !std::filesystem::exists(path + "/manifest.json"))
+            CHECK_THROWS_AS(open_session(path), FileError);
         save_session(path, story.contents);
         CHECK(toy::difference(story.contents, open_session(path)).empty());
         if (done) break;

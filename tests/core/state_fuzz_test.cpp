@@ -25,22 +25,56 @@ std::string mutate_bytes(std::string bytes, Random& random) {
     for (size_t i = 0; i < times && !bytes.empty(); ++i) {
         const size_t at = below(random, below(random, 2) ? bytes.size() : std::min<size_t>(bytes.size(), 600));
         switch (below(random, 6)) {
-            case 0: bytes[at] = static_cast<char>(random()); break;
-            case 1: bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(random, 8))); break;
-            case 2: bytes.erase(at, 1 + below(random, 16)); break;
-            case 3: bytes.insert(at, std::string(1 + below(random, 16), static_cast<char>(random()))); break;
-            case 4: bytes.resize(at); break;
-            default: bytes.replace(at, 1, std::string("0123456789-\"[]{},:e.")  .substr(below(random, 20), 1));
+            case 0:
+                bytes[at] = static_cast<char>(random());
+                break;
+            case 1:
+                bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(random, 8)));
+                break;
+            case 2:
+                bytes.erase(at, 1 + below(random, 16));
+                break;
+            case 3:
+                bytes.insert(at, std::string(1 + below(random, 16), static_cast<char>(random())));
+                break;
+            case 4:
+                bytes.resize(at);
+                break;
+            default:
+                bytes.replace(at, 1, std::string("0123456789-\"[]{},:e.").substr(below(random, 20), 1));
         }
     }
     return bytes;
 }
 
 json hostile_value(Random& random) {
-    static const std::vector<json> values = {
-        nullptr, true, 0, 1, -1, 2, 257, 65536, 4096, 1.5, -0.0, 1e300, int64_t{1} << 40, (int64_t{1} << 53), std::numeric_limits<int64_t>::max(),
-        std::numeric_limits<int64_t>::min(), std::numeric_limits<uint64_t>::max(), "", "root", "merge", "intervention", "../x", std::string(64, 'a'),
-        json::array(), json::object(), {1, 2, 3}, {{"id", 1}}};
+    static const std::vector<json> values = {nullptr,
+                                             true,
+                                             0,
+                                             1,
+                                             -1,
+                                             2,
+                                             257,
+                                             65536,
+                                             4096,
+                                             1.5,
+                                             -0.0,
+                                             1e300,
+                                             int64_t{1} << 40,
+                                             (int64_t{1} << 53),
+                                             std::numeric_limits<int64_t>::max(),
+                                             std::numeric_limits<int64_t>::min(),
+                                             std::numeric_limits<uint64_t>::max(),
+                                             "",
+                                             "root",
+                                             "merge",
+                                             "intervention",
+                                             "../x",
+                                             std::string(64, 'a'),
+                                             json::array(),
+                                             json::object(),
+                                             {1, 2, 3},
+                                             {{"id", 1}}};
     return values[below(random, values.size())];
 }
 
@@ -56,15 +90,23 @@ void mutate_json(json& root, Random& random) {
     json& node = *nodes[below(random, nodes.size())];
     const json copy = *nodes[below(random, nodes.size())];
     switch (below(random, 4)) {
-        case 0: node = hostile_value(random); break;
-        case 1: node = copy; break;
+        case 0:
+            node = hostile_value(random);
+            break;
+        case 1:
+            node = copy;
+            break;
         case 2:
-            if (node.is_structured() && !node.empty()) node.erase(std::next(node.begin(), static_cast<int64_t>(below(random, node.size()))));
+            if (node.is_structured() && !node.empty())
+                node.erase(std::next(node.begin(), static_cast<int64_t>(below(random, node.size()))));
             break;
         default:
-            if (node.is_array()) node.push_back(node.empty() ? hostile_value(random) : node[below(random, node.size())]);
-            else if (node.is_number_integer()) node = node.get<int64_t>() + static_cast<int64_t>(below(random, 5)) - 2;
-            else node = hostile_value(random);
+            if (node.is_array())
+                node.push_back(node.empty() ? hostile_value(random) : node[below(random, node.size())]);
+            else if (node.is_number_integer())
+                node = node.get<int64_t>() + static_cast<int64_t>(below(random, 5)) - 2;
+            else
+                node = hostile_value(random);
     }
 }
 
@@ -94,7 +136,9 @@ bool opens(const std::string& folder) {
     }
 }
 
-void write_plainly(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes; }
+void write_plainly(const std::string& path, const std::string& bytes) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
 
 struct Target {
     toy::Folder folder;
@@ -111,13 +155,15 @@ struct Target {
 TEST_CASE("800 damaged safetensors") {
     TensorFile file;
     file.metadata = {{"format", "pt"}};
-    for (int i = 0; i < 6; ++i) file.tensors["t" + std::to_string(i)] = at::arange(i * 4).reshape({i, 4}).to(i % 2 ? at::kFloat : at::kLong);
+    for (int i = 0; i < 6; ++i)
+        file.tensors["t" + std::to_string(i)] = at::arange(i * 4).reshape({i, 4}).to(i % 2 ? at::kFloat : at::kLong);
     const std::string good = to_safetensors(file);
     Random random(1);
     int read = 0;
     for (int i = 0; i < 800; ++i) {
         try {
-            for (const auto& [name, tensor] : from_safetensors(mutate_bytes(good, random), "fuzz").tensors) CHECK(tensor.nbytes() <= good.size());
+            for (const auto& [name, tensor] : from_safetensors(mutate_bytes(good, random), "fuzz").tensors)
+                CHECK(tensor.nbytes() <= good.size());
             ++read;
         } catch (const FileError&) {
         }
@@ -166,7 +212,8 @@ TEST_CASE("200 damaged blobs whose hash is right all the same") {
         json& thoughts = manifest["thoughts"];
         json& thought = thoughts[below(random, 4)];
         json& entry = thought["edits"].empty() || below(random, 2) ? thought["segments"][0] : thought["edits"][0];
-        const std::string bytes = mutate_bytes(read_file(target.path + "/blobs/" + entry["blob"].get<std::string>() + ".safetensors"), random);
+        const std::string bytes = mutate_bytes(
+            read_file(target.path + "/blobs/" + entry["blob"].get<std::string>() + ".safetensors"), random);
         entry["blob"] = sha256_hex(bytes);
         const std::string blob = target.path + "/blobs/" + entry["blob"].get<std::string>() + ".safetensors";
         const bool known = std::ifstream(blob).good();

@@ -11,14 +11,19 @@ namespace {
 
 // The story's own logits, recorded in the uninterrupted runs, against 16 steps after a restore.
 void check_restores(const toy::Story& story, const ThoughtGraph& graph) {
-    struct Run { ThoughtId id; int64_t first; at::Tensor logits; };  // logits[i]: after path token first + i
+    struct Run {
+        ThoughtId id;
+        int64_t first;
+        at::Tensor logits;
+    };  // logits[i]: after path token first + i
     for (const Run& run : {Run{story.first, 40, story.first_logits}, Run{story.branch, 51, story.branch_logits},
                            Run{story.edited, 46, story.edited_logits}}) {
         for (const int64_t after : {1, 2, 4}) {
             LiveCache live(toy::model(), graph);
             const int64_t count = std::min<int64_t>(16, run.logits.size(0) - after);
             const at::Tensor again = toy::decode_again(graph, live, run.id, run.first + after, count);
-            CHECK_MESSAGE(same_bits(again, run.logits.narrow(0, after - 1, count + 1)), "thought ", run.id, " after ", after);
+            CHECK_MESSAGE(same_bits(again, run.logits.narrow(0, after - 1, count + 1)), "thought ", run.id, " after ",
+                          after);
         }
     }
 }
@@ -86,14 +91,16 @@ TEST_CASE("jumping about one cache leaves exactly the tokens that were asked for
     for (const bool dropped : {false, true}) {
         if (dropped) drop_everything(graph);
         LiveCache jumping(toy::model(), graph);
-        const std::vector<std::pair<ThoughtId, int64_t>> jumps = {{story.first, 64}, {story.edited, 60}, {story.branch, 70}, {story.first, 10},
-                                                                  {story.merged, 60}, {story.edited, 46}, {story.edited, 45}, {story.first, 63}};
+        const std::vector<std::pair<ThoughtId, int64_t>> jumps = {
+            {story.first, 64},  {story.edited, 60}, {story.branch, 70}, {story.first, 10},
+            {story.merged, 60}, {story.edited, 46}, {story.edited, 45}, {story.first, 63}};
         for (const auto& [id, tokens] : jumps) {
             LiveCache fresh(toy::model(), graph);
             CHECK(jumping.rewind(id, tokens).length() == tokens);
             fresh.rewind(id, tokens);
             for (int64_t layer = 0; layer < 3; ++layer)
-                CHECK(same_bits(jumping.cache().keys(layer).narrow(2, 0, tokens), fresh.cache().keys(layer).narrow(2, 0, tokens)));
+                CHECK(same_bits(jumping.cache().keys(layer).narrow(2, 0, tokens),
+                                fresh.cache().keys(layer).narrow(2, 0, tokens)));
             CHECK(same_bits(jumping.next_logits(id, tokens), fresh.next_logits(id, tokens)));
         }
     }
@@ -107,7 +114,8 @@ TEST_CASE("replay_path gives back every row of a path") {
     REQUIRE(first.has_hidden());
     drop_everything(graph);
     double seen = 0;
-    const StateRows again = replay_path(toy::model(), graph, story.edited, [&](double done) { return seen = done, true; });
+    const StateRows again =
+        replay_path(toy::model(), graph, story.edited, [&](double done) { return seen = done, true; });
     CHECK(seen > 0.5);
     CHECK(same_bits(again.hidden, first.hidden));
     CHECK(same_bits(again.key, first.key));
@@ -117,7 +125,8 @@ TEST_CASE("replay_path gives back every row of a path") {
 TEST_CASE("a cancelled replay leaves a cache that still is what it says") {
     toy::Story story = toy::make_story();
     ThoughtGraph& graph = story.contents.graph;
-    const at::Tensor expected = toy::decode_again(graph, *std::make_unique<LiveCache>(toy::model(), graph), story.first, 44, 8);
+    const at::Tensor expected =
+        toy::decode_again(graph, *std::make_unique<LiveCache>(toy::model(), graph), story.first, 44, 8);
     drop_everything(graph);
     LiveCache live(toy::model(), graph);
     int asked = 0;
@@ -145,7 +154,9 @@ TEST_CASE("edited tokens inside the prefilled part split it into passes") {
     thought.shape = {9, 4, 1, "cpu", "float32"};
     for (const int64_t position : {10, 16, 20}) thought.edits.push_back({position, 0, at::zeros({4}), {}});
     std::vector<std::array<int64_t, 3>> cut;  // first, count, how
-    for (const Pass& pass : passes_of(thought)) cut.push_back({pass.first, pass.count, pass.decoded + 2 * (pass.edit != nullptr)});
-    const std::vector<std::array<int64_t, 3>> expected = {{0, 1, 3}, {1, 4, 0}, {5, 1, 0}, {6, 1, 3}, {7, 2, 0}, {9, 1, 1}, {10, 1, 3}, {11, 1, 1}};
+    for (const Pass& pass : passes_of(thought))
+        cut.push_back({pass.first, pass.count, pass.decoded + 2 * (pass.edit != nullptr)});
+    const std::vector<std::array<int64_t, 3>> expected = {{0, 1, 3}, {1, 4, 0}, {5, 1, 0},  {6, 1, 3},
+                                                          {7, 2, 0}, {9, 1, 1}, {10, 1, 3}, {11, 1, 1}};
     CHECK((cut == expected));
 }

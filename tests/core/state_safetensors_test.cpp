@@ -33,8 +33,10 @@ std::string problem_of(const std::string& bytes) {
 TEST_CASE("every dtype comes back bit for bit, with metadata") {
     TensorFile file;
     file.metadata = {{"format", "pt"}, {"note", "zwölf \"quoted\" \n"}};
-    for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte, at::kBool})
-        file.tensors[std::string("t.") + c10::toString(type)] = at::arange(-3, 4).remainder(3).sub(1).abs().to(type).reshape({7, 1});
+    for (const auto type : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort,
+                            at::kChar, at::kByte, at::kBool})
+        file.tensors[std::string("t.") + c10::toString(type)] =
+            at::arange(-3, 4).remainder(3).sub(1).abs().to(type).reshape({7, 1});
     file.tensors["scalar"] = at::scalar_tensor(3.5);
     file.tensors["empty"] = at::empty({0, 3});
     file.tensors["view"] = at::arange(12).reshape({3, 4}).t();
@@ -113,7 +115,8 @@ TEST_CASE("hostile safetensors") {
 }
 
 TEST_CASE("a bool is true or false, whatever byte is in the file") {
-    const TensorFile file = from_safetensors(with_header(R"({"a":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", std::string("\0\x02\xff", 3)), "t");
+    const TensorFile file = from_safetensors(
+        with_header(R"({"a":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", std::string("\0\x02\xff", 3)), "t");
     CHECK(file.tensors.at("a").sum().item<int64_t>() == 2);
 }
 

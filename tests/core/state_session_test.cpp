@@ -32,12 +32,15 @@ std::string problem_of(const std::function<void()>& action) {
 
 void check_says(const std::function<void()>& action, const std::vector<std::string>& words) {
     const std::string problem = problem_of(action);
-    for (const std::string& word : words) CHECK_MESSAGE(problem.find(word) != std::string::npos, "\"", problem, "\" lacks \"", word, "\"");
+    for (const std::string& word : words)
+        CHECK_MESSAGE(problem.find(word) != std::string::npos, "\"", problem, "\" lacks \"", word, "\"");
 }
 
 json read_manifest(const std::string& session) { return json::parse(read_file(session + "/manifest.json")); }
 
-void write_manifest(const std::string& session, const json& manifest) { write_atomically(session + "/manifest.json", manifest.dump()); }
+void write_manifest(const std::string& session, const json& manifest) {
+    write_atomically(session + "/manifest.json", manifest.dump());
+}
 
 std::vector<fs::path> blobs(const std::string& session) {
     std::vector<fs::path> paths;
@@ -100,7 +103,13 @@ TEST_CASE("a session of another model, tokenizer or sidecar is refused, saying w
         change(now);
         return [&saved, now, any_sidecar] { open_session(saved.path, &now, any_sidecar); };
     };
-    check_says(open_with([](auto& id) { id.model_sha256 = "123456"; id.model_name = "other"; }, true), {"a.savepoint", "model toy", "other (123456)", "Load that model"});
+    check_says(open_with(
+                   [](auto& id) {
+                       id.model_sha256 = "123456";
+                       id.model_name = "other";
+                   },
+                   true),
+               {"a.savepoint", "model toy", "other (123456)", "Load that model"});
     check_says(open_with([](auto& id) { id.tokenizer_hash = "99"; }, true), {"tokenizer aaaaaaaaaaaa", "loaded is 99"});
     check_says(open_with([](auto& id) { id.sidecar_hash = ""; }, false), {"sidecar bbbbbbbbbbbb", "loaded is none"});
     CHECK(problem_of(open_with([](auto& id) { id.sidecar_hash = ""; }, true)) == "");
@@ -140,13 +149,18 @@ TEST_CASE("a version from the future is refused, an old one migrates step by ste
     json manifest = read_manifest(saved.path);
     manifest["schema_version"] = kSessionSchema + 1;
     write_manifest(saved.path, manifest);
-    check_says([&] { open_session(saved.path); }, {"manifest.json: schema_version is 2", "reads up to 1", "newer Savepoint"});
+    check_says([&] { open_session(saved.path); },
+               {"manifest.json: schema_version is 2", "reads up to 1", "newer Savepoint"});
     manifest["schema_version"] = 0;
     write_manifest(saved.path, manifest);
     check_says([&] { open_session(saved.path); }, {"schema_version is 0"});
 
     json old = {{"schema_version", 1}, {"a", 1}};
-    const std::vector<Migration> steps = {[](json& m) { m["b"] = m["a"]; m.erase("a"); }, [](json& m) { m["c"] = m["b"].get<int>() + 1; }};
+    const std::vector<Migration> steps = {[](json& m) {
+                                              m["b"] = m["a"];
+                                              m.erase("a");
+                                          },
+                                          [](json& m) { m["c"] = m["b"].get<int>() + 1; }};
     migrate(old, "m", 1, steps);
     CHECK(old == json{{"schema_version", 3}, {"b", 1}, {"c", 2}});
     json newer = {{"schema_version", 2}, {"b", 5}};
@@ -159,7 +173,8 @@ TEST_CASE("two writers: the second is told who holds the session") {
     const std::string pid = "process " + std::to_string(::getpid());
     {
         const SessionLock lock(saved.path);
-        check_says([&] { save_session(saved.path, saved.story.contents); }, {"a.savepoint: is being written by " + pid, "another name"});
+        check_says([&] { save_session(saved.path, saved.story.contents); },
+                   {"a.savepoint: is being written by " + pid, "another name"});
         check_says([&] { const SessionLock second(saved.path); }, {pid});
         CHECK(save_session(saved.path, saved.story.contents, {.held = &lock}).blobs_total == 6);
         CHECK(toy::difference(saved.story.contents, open_session(saved.path)) == "");
@@ -181,7 +196,8 @@ TEST_CASE("the lock of a process that was killed does not block") {
     char answer = 0;
     REQUIRE(::read(ready[0], &answer, 1) == 1);
     CHECK(answer == 'y');
-    CHECK(problem_of([&] { save_session(saved.path, saved.story.contents); }).find("is being written") != std::string::npos);
+    CHECK(problem_of([&] { save_session(saved.path, saved.story.contents); }).find("is being written") !=
+          std::string::npos);
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     CHECK(problem_of([&] { save_session(saved.path, saved.story.contents); }) == "");
@@ -194,7 +210,8 @@ TEST_CASE("a folder that holds something else is left alone") {
     const toy::Story story = toy::make_story();
     fs::create_directory(folder.path("mine"));
     std::ofstream(folder.path("mine/thesis.txt")) << "x";
-    check_says([&] { save_session(folder.path("mine"), story.contents); }, {"mine: holds thesis.txt", "another folder"});
+    check_says([&] { save_session(folder.path("mine"), story.contents); },
+               {"mine: holds thesis.txt", "another folder"});
     CHECK_FALSE(fs::exists(folder.path("mine/blobs")));
     check_says([&] { save_session(folder.path("mine/thesis.txt"), story.contents); }, {"thesis.txt"});
     check_says([&] { open_session(folder.path("mine")); }, {"has no manifest.json"});
@@ -239,7 +256,8 @@ TEST_CASE("a manifest that contradicts itself names the field") {
     refuse("/current", 77, "current");
     refuse("/next_id", 2, "next_id");
     refuse("/thoughts", json::object(), "thoughts is not an array");
-    for (const std::string field : {"application", "model", "tokenizer_hash", "current", "thoughts", "view", "saved_at", "schema_version"}) {
+    for (const std::string field :
+         {"application", "model", "tokenizer_hash", "current", "thoughts", "view", "saved_at", "schema_version"}) {
         json bad = good;
         bad.erase(field);
         write_manifest(saved.path, bad);
@@ -324,7 +342,8 @@ TEST_CASE("Python reads a session with safetensors, json and numpy") {
         return;
     }
     const Saved saved;
-    const std::string script = std::string(SAVEPOINT_SOURCE_DIR) + "/sessions/read_session.py", out = saved.folder.path("out.json");
+    const std::string script = std::string(SAVEPOINT_SOURCE_DIR) + "/sessions/read_session.py",
+                      out = saved.folder.path("out.json");
     REQUIRE(std::system((std::string(python) + " " + script + " --json " + saved.path + " > " + out).c_str()) == 0);
     const json read = json::parse(read_file(out));
     const ThoughtGraph& graph = saved.story.contents.graph;
@@ -363,11 +382,13 @@ TEST_CASE("make the fixture" * doctest::skip()) {
     SessionContents contents;
     ModelConfig config;
     config.architecture = "llama";
-    config.layers = 2, config.d_model = 8, config.d_ff = 16, config.heads = 4, config.kv_heads = 1, config.head_dim = 2, config.vocab = 16, config.context = 64;
+    config.layers = 2, config.d_model = 8, config.d_ff = 16, config.heads = 4, config.kv_heads = 1, config.head_dim = 2,
+    config.vocab = 16, config.context = 64;
     contents.identity = {"fixture", std::string(64, '1'), std::string(64, '2'), "", {}};
     contents.identity.model_config = config;
     const auto rows = [](int64_t tokens, float value) {
-        return StateRows{{}, at::full({tokens, 2, 1, 2}, value), at::full({tokens, 2, 1, 2}, -value), at::full({tokens, 8}, value)};
+        return StateRows{
+            {}, at::full({tokens, 2, 1, 2}, value), at::full({tokens, 2, 1, 2}, -value), at::full({tokens, 8}, value)};
     };
     Thought root;
     root.tokens = {1, 2, 3, 4, 5};

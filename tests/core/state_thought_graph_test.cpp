@@ -23,7 +23,8 @@ StateRows rows(int64_t first, int64_t count) {
         return (number.reshape(start).expand(sizes) + plus).contiguous();
     };
     const at::Tensor hidden = spread({0, kLayers, kDim}, 0);
-    return {hidden, spread({0, kLayers, kHeads, kHeadDim}, 0.25f), spread({0, kLayers, kHeads, kHeadDim}, 0.5f), hidden.select(1, kLayers - 1).clone()};
+    return {hidden, spread({0, kLayers, kHeads, kHeadDim}, 0.25f), spread({0, kLayers, kHeads, kHeadDim}, 0.5f),
+            hidden.select(1, kLayers - 1).clone()};
 }
 
 Thought thought(ThoughtId parent, int64_t prefix, int64_t tokens, int64_t first_row) {
@@ -49,10 +50,10 @@ int64_t storage_bytes(const at::Tensor& t) { return static_cast<int64_t>(t.stora
 TEST_CASE("paths, owners and shared prefixes of a graph with skipped parents") {
     ThoughtGraph graph;
     const ThoughtId root = graph.add(thought(0, 0, 10, 0));
-    const ThoughtId a = graph.add(thought(root, 6, 5, 100));   // 0..5 100..104
-    const ThoughtId b = graph.add(thought(a, 8, 3, 200));      // 0..5 100 101 200..202
-    const ThoughtId c = graph.add(thought(a, 4, 2, 300));      // 0..3 300 301: before a's own tokens
-    const ThoughtId d = graph.add(thought(b, 11, 0, 0));       // no tokens of its own
+    const ThoughtId a = graph.add(thought(root, 6, 5, 100));  // 0..5 100..104
+    const ThoughtId b = graph.add(thought(a, 8, 3, 200));     // 0..5 100 101 200..202
+    const ThoughtId c = graph.add(thought(a, 4, 2, 300));     // 0..3 300 301: before a's own tokens
+    const ThoughtId d = graph.add(thought(b, 11, 0, 0));      // no tokens of its own
     CHECK(graph.path_tokens(b) == std::vector<TokenId>{0, 1, 2, 3, 4, 5, 100, 101, 200, 201, 202});
     CHECK(graph.path_tokens(c) == std::vector<TokenId>{0, 1, 2, 3, 300, 301});
     CHECK(graph.path_tokens(d) == graph.path_tokens(b));
@@ -256,7 +257,8 @@ TEST_CASE("1,000 branches from one 500-token prompt cost almost nothing") {
 }
 
 TEST_CASE("names of edges") {
-    for (const EdgeKind kind : {EdgeKind::root, EdgeKind::continuation, EdgeKind::intervention, EdgeKind::counterfactual, EdgeKind::merge})
+    for (const EdgeKind kind :
+         {EdgeKind::root, EdgeKind::continuation, EdgeKind::intervention, EdgeKind::counterfactual, EdgeKind::merge})
         CHECK(edge_kind_from(to_string(kind)) == kind);
     CHECK_THROWS_AS(edge_kind_from("Root"), InputError);
 }

@@ -16,7 +16,8 @@
 namespace savepoint::toy {
 namespace {
 
-constexpr int64_t kLayers = 3, kDim = 64, kFf = 128, kHeads = 4, kKvHeads = 2, kHeadDim = 16, kVocab = 96, kContext = 2048;
+constexpr int64_t kLayers = 3, kDim = 64, kFf = 128, kHeads = 4, kKvHeads = 2, kHeadDim = 16, kVocab = 96,
+                  kContext = 2048;
 
 class GgufWriter {
    public:
@@ -270,14 +271,16 @@ bool same_stats(const TokenStats& a, const TokenStats& b) {
     if (a.next.size() != b.next.size()) return false;
     for (size_t i = 0; i < a.next.size(); ++i)
         if (a.next[i].id != b.next[i].id || !same_float(a.next[i].probability, b.next[i].probability)) return false;
-    return same_float(a.log_probability, b.log_probability) && same_float(a.entropy, b.entropy) && same_float(a.anomaly, b.anomaly) &&
-           same_float(a.hidden_fvu, b.hidden_fvu);
+    return same_float(a.log_probability, b.log_probability) && same_float(a.entropy, b.entropy) &&
+           same_float(a.anomaly, b.anomaly) && same_float(a.hidden_fvu, b.hidden_fvu);
 }
 
 bool same_edit(const RowEdit& a, const RowEdit& b) {
     if (a.position != b.position || a.hidden_block != b.hidden_block || a.kv.size() != b.kv.size()) return false;
     for (size_t i = 0; i < a.kv.size(); ++i)
-        if (a.kv[i].block != b.kv[i].block || !same_bits(a.kv[i].key, b.kv[i].key) || !same_bits(a.kv[i].value, b.kv[i].value)) return false;
+        if (a.kv[i].block != b.kv[i].block || !same_bits(a.kv[i].key, b.kv[i].key) ||
+            !same_bits(a.kv[i].value, b.kv[i].value))
+            return false;
     return same_bits(a.hidden, b.hidden);
 }
 
@@ -287,7 +290,9 @@ bool same_all(const std::vector<T>& a, const std::vector<T>& b, Same same) {
 }
 
 std::string thought_difference(const Thought& a, const Thought& b) {
-    if (a.id != b.id || a.parent != b.parent || a.other_parent != b.other_parent || a.prefix != b.prefix || a.edge != b.edge) return "place";
+    if (a.id != b.id || a.parent != b.parent || a.other_parent != b.other_parent || a.prefix != b.prefix ||
+        a.edge != b.edge)
+        return "place";
     if (a.tokens != b.tokens || a.prompt_tokens != b.prompt_tokens) return "tokens";
     if (!same_all(a.stats, b.stats, same_stats)) return "stats";
     if (!same_bits(a.rows.key, b.rows.key)) return "key";
@@ -297,7 +302,9 @@ std::string thought_difference(const Thought& a, const Thought& b) {
     if (a.provenance != b.provenance) return "provenance";
     if (!(a.sampler == b.sampler)) return "sampler";
     if (!(a.shape == b.shape)) return "shape";
-    if (a.label != b.label || a.note != b.note || a.bookmarked != b.bookmarked || a.reward != b.reward || a.complete != b.complete) return "remarks";
+    if (a.label != b.label || a.note != b.note || a.bookmarked != b.bookmarked || a.reward != b.reward ||
+        a.complete != b.complete)
+        return "remarks";
     return "";
 }
 

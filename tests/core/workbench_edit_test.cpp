@@ -57,7 +57,8 @@ TEST_CASE("latent edits") {
         LatentEdit slerp = copy;
         slerp.kind = EditKind::slerp;
         slerp.amount = 0.5;
-        const std::vector<LatentEdit> edits = {whole_group(EditKind::zero, at, 3, 0), whole_group(EditKind::noise, at, 3, 1), copy, slerp};
+        const std::vector<LatentEdit> edits = {whole_group(EditKind::zero, at, 3, 0),
+                                               whole_group(EditKind::noise, at, 3, 1), copy, slerp};
         for (const LatentEdit& edit : edits) {
             shown = bench.after(command::PreviewEdit{token, {edit}});
             REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
@@ -67,7 +68,8 @@ TEST_CASE("latent edits") {
             shown = bench.after(command::ResumeEdit{token, {edit}, greedy(2)});
             REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
             const bool takes = edit.kind == EditKind::copy || edit.kind == EditKind::slerp;
-            CHECK(test::thought(*shown, shown->current)->edge == (takes ? EdgeKind::counterfactual : EdgeKind::intervention));
+            CHECK(test::thought(*shown, shown->current)->edge ==
+                  (takes ? EdgeKind::counterfactual : EdgeKind::intervention));
             for (const CandidateView& next : shown->path->tokens[static_cast<size_t>(at)]->next)
                 if (next.id == id) CHECK(next.probability == doctest::Approx(promised).epsilon(0.03));
         }

@@ -17,11 +17,16 @@ std::vector<std::vector<std::string>> parse_csv(const std::string& path) {
     bool quoted = false;
     for (size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
-        if (c == '"' && quoted && i + 1 < text.size() && text[i + 1] == '"') rows.back().back() += text[++i];
-        else if (c == '"') quoted = !quoted;
-        else if (c == ',' && !quoted) rows.back().emplace_back();
-        else if (c == '\n' && !quoted) rows.push_back({""});
-        else rows.back().back() += c;
+        if (c == '"' && quoted && i + 1 < text.size() && text[i + 1] == '"')
+            rows.back().back() += text[++i];
+        else if (c == '"')
+            quoted = !quoted;
+        else if (c == ',' && !quoted)
+            rows.back().emplace_back();
+        else if (c == '\n' && !quoted)
+            rows.push_back({""});
+        else
+            rows.back().back() += c;
     }
     rows.pop_back();
     return rows;
@@ -72,7 +77,8 @@ TEST_CASE("a damaged stored sidecar is reported and fitted again") {
     Bench& fitted = Bench::shared();  // makes sure that one is kept
     const std::string name = std::filesystem::path(fitted.now()->sidecar->path).filename().string();
     std::filesystem::create_directories(folder.path() / name);
-    for (const char* file : {"sidecar.safetensors", "reference.safetensors"}) std::ofstream(folder.path() / name / file) << "damaged";
+    for (const char* file : {"sidecar.safetensors", "reference.safetensors"})
+        std::ofstream(folder.path() / name / file) << "damaged";
 
     WorkbenchOptions options = small_options();
     options.data_folder = folder.path().string();
@@ -105,7 +111,8 @@ TEST_CASE("every export can be read back") {
     check_table(folder.file("transcript.csv"), tokens, 11);
     check_table(folder.file("anomaly.csv"), tokens * layers * heads, 7);
     check_table(folder.file("trajectory.csv"), shown->trajectory->points.size(), 9);
-    check_table(folder.file("reconstruction.csv"), layers + 2 * layers * static_cast<size_t>(shown->model->kv_heads), 6);
+    check_table(folder.file("reconstruction.csv"), layers + 2 * layers * static_cast<size_t>(shown->model->kv_heads),
+                6);
     check_table(folder.file("preview.csv"), shown->preview->rows.size(), 5);
     const auto transcript = parse_csv(folder.file("transcript.csv"));
     for (size_t i = 0; i < tokens; ++i) CHECK(transcript[i + 1][3] == shown->path->tokens[i]->text);

@@ -149,7 +149,8 @@ TEST_CASE("generation") {
         REQUIRE(bench.wait_for([](const Snapshot& s) { return s.status.generating && s.path->tokens.size() > 10; }));
         bench.send(command::SetCurrent{first->current});
         bench.send(command::Select{{first->current, 2}});
-        REQUIRE(bench.wait_for([&](const Snapshot& s) { return s.current == first->current && s.selected.position == 2; }, 1s));
+        REQUIRE(bench.wait_for(
+            [&](const Snapshot& s) { return s.current == first->current && s.selected.position == 2; }, 1s));
         CHECK(bench.now()->status.generating);
         CHECK_FALSE(bench.now()->path->generating);
         bench.after(command::Stop{});

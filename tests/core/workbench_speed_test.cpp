@@ -49,7 +49,8 @@ TEST_CASE("branching and rewinding on a long path") {
     auto start = std::chrono::steady_clock::now();
     auto shown = bench.after(raw(text, greedy(16)));
     const auto tokens = static_cast<int64_t>(shown->path->tokens.size());
-    MESSAGE("prompt of ", tokens - 16, " tokens and 16 more: ", milliseconds_since(start), " ms; ", shown->status.tokens_per_second, " tokens/s");
+    MESSAGE("prompt of ", tokens - 16, " tokens and 16 more: ", milliseconds_since(start), " ms; ",
+            shown->status.tokens_per_second, " tokens/s");
     start = std::chrono::steady_clock::now();
     bench.settle();
     MESSAGE("analyses of the path afterwards: ", milliseconds_since(start), " ms");
@@ -63,7 +64,7 @@ TEST_CASE("branching and rewinding on a long path") {
         bench.after(command::RewindHere{{thought, tokens / 3 + i}});
         selections.push_back(milliseconds_since(start));
     }
-    MESSAGE("branch on ", tokens, " tokens, to its first new token: median ", quantile(branches, 0.5), " ms; rewind: median ",
-            quantile(selections, 0.5), " ms");
+    MESSAGE("branch on ", tokens, " tokens, to its first new token: median ", quantile(branches, 0.5),
+            " ms; rewind: median ", quantile(selections, 0.5), " ms");
     CHECK(quantile(branches, 0.5) < 5000);
 }

@@ -7,10 +7,11 @@
 using namespace savepoint;
 
 TEST_CASE("bytes become displayable text") {
-    CHECK(displayable("plain\nlines\tand \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80") == "plain\nlines\tand \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
+    CHECK(displayable("plain\nlines\tand \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80") ==
+          "plain\nlines\tand \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
     CHECK(displayable("\xe4") == "<0xE4>");
     CHECK(displayable("a\xf0\x9f") == "a<0xF0><0x9F>");
-    CHECK(displayable("\xc0\xaf") == "<0xC0><0xAF>");          // overlong
+    CHECK(displayable("\xc0\xaf") == "<0xC0><0xAF>");            // overlong
     CHECK(displayable("\xed\xa0\x80") == "<0xED><0xA0><0x80>");  // surrogate
     CHECK(displayable(std::string("a\0b\x1b", 4)) == "a<0x00>b<0x1B>");
 }

@@ -45,7 +45,8 @@ Tour find_a_strong_edit(Bench& bench, const TokenRef& token) {
     Tour tour{token, ids_of(*bench.now()), {}};
     const auto groups = static_cast<int64_t>(bench.now()->sidecar->groups.size());
     for (int64_t component = 0; component < 3; ++component) {
-        const auto shown = bench.after(command::PreviewEdit{token, {set_component(token.position, groups - 3, component, 6)}});
+        const auto shown =
+            bench.after(command::PreviewEdit{token, {set_component(token.position, groups - 3, component, 6)}});
         REQUIRE(shown->preview);
         CHECK(shown->preview->at == token);
         if (shown->preview->kl_edited > tour.preview.kl_edited) tour.preview = *shown->preview;
