@@ -9,6 +9,13 @@ namespace savepoint {
 
 using ThoughtId = int64_t;  // 1, 2, ...; 0 is no thought
 
+// A token of a path: position in path coordinates (0 is the first token of the root).
+struct TokenRef {
+    ThoughtId thought = 0;
+    int64_t position = -1;
+    bool operator==(const TokenRef&) const = default;
+};
+
 enum class EdgeKind { root, continuation, intervention, counterfactual, merge };
 std::string to_string(EdgeKind kind);
 EdgeKind edge_kind_from(const std::string& name);  // throws InputError

@@ -4,10 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <limits>
 #include <string_view>
 
 #include "core/model/error.h"
@@ -24,7 +27,8 @@ constexpr std::string_view kTemporarySuffix = ".part";
 
 class Descriptor {
    public:
-    Descriptor(const std::string& path, int flags, mode_t mode = 0) : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+    Descriptor(const std::string& path, int flags, mode_t mode = 0)
+        : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
     ~Descriptor() {
         if (fd_ >= 0) ::close(fd_);
     }
@@ -74,10 +78,35 @@ int64_t size_of_regular_file(int fd, const std::string& path) {
     return status.st_size;
 }
 
+// "max" and a file that is not there are no limit.
+int64_t limit_in(const std::filesystem::path& file) {
+    int64_t bytes = 0;
+    return std::ifstream(file) >> bytes && bytes > 0 ? bytes : std::numeric_limits<int64_t>::max();
+}
+
+// The tightest limit of the control groups that this process is in (version 2 and 1), or none.
+int64_t group_memory() {
+    const std::filesystem::path root = "/sys/fs/cgroup";
+    int64_t tightest = std::min(limit_in(root / "memory.max"), limit_in(root / "memory/memory.limit_in_bytes"));
+    std::ifstream groups("/proc/self/cgroup");
+    for (std::string line; std::getline(groups, line);) {
+        const size_t names = line.find(':'), path = line.rfind(':');
+        if (names == std::string::npos || path == names) continue;
+        const bool second = path == names + 1, memory = line.find("memory") < path;
+        if (!second && !memory) continue;
+        auto group = std::filesystem::path(line.substr(path + 1)).relative_path();
+        for (; !group.empty(); group = group.parent_path())
+            tightest = std::min(tightest, second ? limit_in(root / group / "memory.max")
+                                                 : limit_in(root / "memory" / group / "memory.limit_in_bytes"));
+    }
+    return tightest;
+}
+
 }  // namespace
 
 int64_t physical_memory() {
-    static const int64_t bytes = static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGE_SIZE);
+    static const int64_t bytes =
+        std::min(static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGE_SIZE), group_memory());
     return bytes;
 }
 

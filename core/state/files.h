@@ -14,7 +14,8 @@ void replace_file(const std::string& path, const std::string& bytes);
 void sync_folder(const std::string& folder);
 bool is_temporary(const std::string& file_name);
 
-// The memory this machine has: what no single file or session may exceed when it is read.
+// The memory this process may have, of the machine and of its control group: what no single file or session
+// may exceed when it is read.
 int64_t physical_memory();
 
 }  // namespace savepoint

@@ -14,22 +14,13 @@ namespace {
 constexpr int64_t kSpareTokens = 64;
 constexpr int32_t kMostThreads = 256;  // a file may ask for any number
 
-int64_t length_of(const std::vector<PathSpan>& path) { return path.empty() ? 0 : path.back().first + path.back().count; }
+int64_t length_of(const std::vector<PathSpan>& path) {
+    return path.empty() ? 0 : path.back().first + path.back().count;
+}
 
-// Sums are cut differently for another number of threads, which changes their last bits.
-class ThreadsOf {
-   public:
-    explicit ThreadsOf(const ExecutionShape& shape) : before_(threads()) { use(shape.threads); }
-    ~ThreadsOf() { use(before_); }
-    ThreadsOf(const ThreadsOf&) = delete;
-    ThreadsOf& operator=(const ThreadsOf&) = delete;
-
-   private:
-    static void use(int count) {
-        if (count > 0 && count <= kMostThreads && count != threads()) set_threads(count);
-    }
-    int before_;
-};
+void use_threads(int count) {
+    if (count > 0 && count <= kMostThreads && count != threads()) set_threads(count);
+}
 
 const RowEdit* edit_at(const Thought& thought, int64_t index) {
     const auto found = std::find_if(thought.edits.begin(), thought.edits.end(),
@@ -54,7 +45,8 @@ Pass pass_at(const Thought& thought, int64_t index, int64_t prefilled) {
 // The passes that touch own tokens [first, first + count): a pass is run whole or not at all.
 std::vector<Pass> passes_over(const Thought& thought, int64_t first, int64_t count) {
     std::vector<Pass> passes = passes_of(thought);
-    std::erase_if(passes, [&](const Pass& pass) { return pass.first + pass.count <= first || pass.first >= first + count; });
+    std::erase_if(passes,
+                  [&](const Pass& pass) { return pass.first + pass.count <= first || pass.first >= first + count; });
     return passes;
 }
 
@@ -99,11 +91,16 @@ StateRows replay_span(const Transformer& model, KvCache& cache, const Thought& t
 
 }  // namespace
 
+ThreadsOf::ThreadsOf(const ExecutionShape& shape) : before_(threads()) { use_threads(shape.threads); }
+
+ThreadsOf::~ThreadsOf() { use_threads(before_); }
+
 std::vector<Pass> passes_of(const Thought& thought) {
     const auto tokens = static_cast<int64_t>(thought.tokens.size());
     const int64_t prefilled = std::min(thought.shape.prefilled, tokens);
     std::vector<Pass> passes;
-    for (int64_t index = 0; index < tokens; index += passes.back().count) passes.push_back(pass_at(thought, index, prefilled));
+    for (int64_t index = 0; index < tokens; index += passes.back().count)
+        passes.push_back(pass_at(thought, index, prefilled));
     return passes;
 }
 
@@ -123,8 +120,10 @@ void LiveCache::fill(const PathSpan& span, const std::function<bool()>& keep_goi
     const int64_t done = cache_.length() - span.first;
     if (done >= span.count) return;
     const Thought& thought = graph_.at(span.thought);
-    if (has_kv(thought)) model_.restore(cache_, thought.rows.slice(done, span.count - done));
-    else replay(thought, span, keep_going);
+    if (has_kv(thought))
+        model_.restore(cache_, thought.rows.slice(done, span.count - done));
+    else
+        replay(thought, span, keep_going);
 }
 
 void LiveCache::replay(const Thought& thought, const PathSpan& span, const std::function<bool()>& keep_going) {

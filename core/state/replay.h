@@ -14,11 +14,24 @@ namespace savepoint {
 // at once); the tokens after those are decoded one by one. Whoever runs a thought first cuts it the
 // same way, so that running it again is bit for bit the same.
 struct Pass {
-    int64_t first = 0, count = 0;   // own tokens of the thought
+    int64_t first = 0, count = 0;  // own tokens of the thought
     bool decoded = false;
     const RowEdit* edit = nullptr;  // decoded only; belongs to the thought
 };
 std::vector<Pass> passes_of(const Thought& thought);
+
+// The number of threads that a thought was made with, for as long as this lives: sums are cut differently
+// for another number, which changes their last bits. One at a time.
+class ThreadsOf {
+   public:
+    explicit ThreadsOf(const ExecutionShape& shape);
+    ~ThreadsOf();
+    ThreadsOf(const ThreadsOf&) = delete;
+    ThreadsOf& operator=(const ThreadsOf&) = delete;
+
+   private:
+    int before_;
+};
 
 // Brings a cache to "the first `tokens` tokens of the path of `thought`", reusing what it already holds.
 // The cache must have been filled by this LiveCache alone.

@@ -71,7 +71,8 @@ void write_blobs(const Thought& thought, ThoughtRecord& record, BlobWriter& writ
     }
 }
 
-std::vector<ThoughtRecord> records_of(const SessionContents& contents, const SaveOptions& options, const ModelShape& shape, SaveReport& report) {
+std::vector<ThoughtRecord> records_of(const SessionContents& contents, const SaveOptions& options,
+                                      const ModelShape& shape, SaveReport& report) {
     std::vector<ThoughtRecord> records;
     for (const auto& [id, thought] : contents.graph.thoughts()) {
         bool dropped = false;
@@ -89,6 +90,7 @@ Manifest manifest_of(const SessionContents& contents, const ModelShape& shape, s
     manifest.shape = shape;
     manifest.thoughts = std::move(records);
     manifest.current = contents.current;
+    manifest.selected = contents.selected;
     manifest.next_id = contents.graph.next_id();
     manifest.view = contents.view;
     return manifest;
@@ -130,17 +132,19 @@ void collect_garbage(const std::string& folder, const std::set<std::string>& nee
 
 std::string brief(const std::string& hash) { return hash.empty() ? "none" : hash.substr(0, 12); }
 
-void check_identity(const std::string& folder, const SessionIdentity& made, const SessionIdentity& now, bool allow_other_sidecar) {
+void check_identity(const std::string& folder, const SessionIdentity& made, const SessionIdentity& now,
+                    bool allow_other_sidecar) {
     if (made.model_sha256 != now.model_sha256)
-        throw FileError(folder, "was made with the model " + made.model_name + " (SHA-256 " + brief(made.model_sha256) + "); loaded is " +
-                                    now.model_name + " (" + brief(now.model_sha256) + "). Load that model file, or start a new session");
+        throw FileError(folder, "was made with the model " + made.model_name + " (SHA-256 " + brief(made.model_sha256) +
+                                    "); loaded is " + now.model_name + " (" + brief(now.model_sha256) +
+                                    "). Load that model file, or start a new session");
     if (made.tokenizer_hash != now.tokenizer_hash)
-        throw FileError(folder, "was made with the tokenizer " + brief(made.tokenizer_hash) + "; loaded is " + brief(now.tokenizer_hash) +
-                                    ". Load the model file that the session was made with");
+        throw FileError(folder, "was made with the tokenizer " + brief(made.tokenizer_hash) + "; loaded is " +
+                                    brief(now.tokenizer_hash) + ". Load the model file that the session was made with");
     const bool same_sidecar = made.sidecar_hash.empty() || made.sidecar_hash == now.sidecar_hash;
     if (!same_sidecar && !allow_other_sidecar)
-        throw FileError(folder, "was made with the sidecar " + brief(made.sidecar_hash) + "; loaded is " + brief(now.sidecar_hash) +
-                                    ". Load that sidecar, or allow another one");
+        throw FileError(folder, "was made with the sidecar " + brief(made.sidecar_hash) + "; loaded is " +
+                                    brief(now.sidecar_hash) + ". Load that sidecar, or allow another one");
 }
 
 // Before anything is allocated for what the manifest claims.
@@ -148,10 +152,12 @@ void check_memory(const Manifest& manifest, const std::string& file) {
     const TokenBytes bytes = token_bytes(manifest.shape);
     double total = 0;
     for (const ThoughtRecord& record : manifest.thoughts)
-        total += static_cast<double>(record.tokens) * ((record.has_kv ? static_cast<double>(bytes.key + bytes.value) : 0.0) +
-                                                       static_cast<double>((record.has_last ? bytes.last : 0) + bytes.stats));
+        total += static_cast<double>(record.tokens) *
+                 ((record.has_kv ? static_cast<double>(bytes.key + bytes.value) : 0.0) +
+                  static_cast<double>((record.has_last ? bytes.last : 0) + bytes.stats));
     if (total > static_cast<double>(physical_memory()))
-        throw FileError(file, "describes " + std::to_string(static_cast<int64_t>(total / 1e6)) + " MB of rows, more than this machine has memory");
+        throw FileError(file, "describes " + std::to_string(static_cast<int64_t>(total / 1e6)) +
+                                  " MB of rows, more than this machine has memory");
 }
 
 std::string read_manifest_text(const std::string& folder) {
@@ -173,14 +179,17 @@ SessionContents contents_from(const Manifest& manifest, const std::string& folde
     SessionContents contents;
     contents.identity = manifest.identity;
     contents.current = manifest.current;
+    contents.selected = manifest.selected;
     contents.view = manifest.view;
     const BlobReader blobs(folder, manifest.shape);
-    for (const ThoughtRecord& record : manifest.thoughts) put(contents.graph, blobs.thought(record), manifest_path(folder));
+    for (const ThoughtRecord& record : manifest.thoughts)
+        put(contents.graph, blobs.thought(record), manifest_path(folder));
     contents.graph.reserve_ids(manifest.next_id);
     return contents;
 }
 
-SessionContents open_text(const std::string& text, const std::string& folder, const SessionIdentity* expected, bool allow_other_sidecar) {
+SessionContents open_text(const std::string& text, const std::string& folder, const SessionIdentity* expected,
+                          bool allow_other_sidecar) {
     const std::string file = manifest_path(folder);
     const Manifest manifest = manifest_from(parse_json(text, file), file);
     if (expected) check_identity(folder, manifest.identity, *expected, allow_other_sidecar);
@@ -220,7 +229,8 @@ int64_t tokens_of(const Manifest& manifest) {
 int64_t unreferenced_files(const std::string& folder, const std::set<std::string>& blobs) {
     std::error_code ignored;
     int64_t count = 0;
-    for (const auto& entry : fs::directory_iterator(folder + "/blobs", ignored)) count += !blobs.contains(entry.path().stem().string());
+    for (const auto& entry : fs::directory_iterator(folder + "/blobs", ignored))
+        count += !blobs.contains(entry.path().stem().string());
     return count;
 }
 
@@ -231,8 +241,10 @@ json facts_of(const Manifest& manifest, const std::string& folder, std::vector<s
     for (const std::string& blob : blobs) {
         std::error_code missing;
         const auto size = fs::file_size(reader.path(blob), missing);
-        if (missing) problems.push_back(reader.path(blob) + ": is missing; restore it from a copy of the session");
-        else bytes += static_cast<int64_t>(size);
+        if (missing)
+            problems.push_back(reader.path(blob) + ": is missing; restore it from a copy of the session");
+        else
+            bytes += static_cast<int64_t>(size);
     }
     const SessionIdentity& id = manifest.identity;
     return {{"schema_version", kSessionSchema},
@@ -275,7 +287,7 @@ SaveReport save_session(const std::string& folder, const SessionContents& conten
     Manifest manifest = manifest_of(contents, shape, records_of(contents, options, shape, report));
 
     std::optional<SessionLock> lock;
-    if (!options.held || options.held->folder() != folder) lock.emplace(folder);
+    if (!options.held || !options.held->holds(folder)) lock.emplace(folder);
     BlobWriter writer(folder + "/blobs", report);
     for (ThoughtRecord& record : manifest.thoughts) write_blobs(contents.graph.at(record.thought.id), record, writer);
     const std::string text = manifest_text(manifest, file);
@@ -299,6 +311,12 @@ SessionContents open_session(const std::string& folder, const SessionIdentity* e
             text = std::move(now);
         }
     }
+}
+
+std::string session_version(const std::string& folder) {
+    std::error_code unreadable;
+    if (!fs::exists(manifest_path(folder), unreadable)) return {};
+    return sha256_hex(read_manifest_text(folder));
 }
 
 SessionSummary inspect_session(const std::string& folder, bool verify_blobs) {

@@ -15,7 +15,7 @@ inline constexpr int kSessionSchema = 1;
 // What a session must be opened with: the hashes it was made with.
 struct SessionIdentity {
     std::string model_name, model_sha256, tokenizer_hash;
-    std::string sidecar_hash;  // empty: none was in use
+    std::string sidecar_hash;     // empty: none was in use
     nlohmann::json model_config;  // from a ModelConfig: model_config = transformer.config()
 };
 void to_json(nlohmann::json& json, const ModelConfig& config);
@@ -24,27 +24,28 @@ struct SessionContents {
     SessionIdentity identity;
     ThoughtGraph graph;
     ThoughtId current = 0;
-    nlohmann::json view;        // selection, analyses, layout: kept as given
+    TokenRef selected;    // what was looked at; thought 0: nothing
+    nlohmann::json view;  // selection, analyses, layout: kept as given
 };
 
-// Keeps other writers out of a session folder, which it makes when it is not there; held by whoever has
-// the session open for writing. The kernel lets go of it when the process ends, however it ends.
-// Throws FileError naming the process that holds it; refuses a folder that holds something else.
+// Keeps other writers out of a session folder; held by whoever has the session open for writing. The
+// kernel lets go of it when the process ends, however it ends. `make`: the folder is made when it is not
+// there. Throws FileError naming the process that holds it; refuses a folder that holds something else.
 class SessionLock {
    public:
-    explicit SessionLock(const std::string& folder);
+    explicit SessionLock(const std::string& folder, bool make = true);
     ~SessionLock();
     SessionLock(SessionLock&& other) noexcept;
     SessionLock& operator=(SessionLock&& other) noexcept;
-    const std::string& folder() const { return folder_; }
+    bool holds(const std::string& folder) const;  // this folder, however its path is written
 
    private:
-    std::string folder_;
+    std::string path_;  // canonical
     int fd_ = -1;
 };
 
 struct SaveOptions {
-    bool keep_kv = true;  // exact keys and values: bit for bit rewind after reopening
+    bool keep_kv = true;                // exact keys and values: bit for bit rewind after reopening
     const SessionLock* held = nullptr;  // of this folder; null: taken for the time of saving
 };
 
@@ -65,6 +66,9 @@ SaveReport save_session(const std::string& folder, const SessionContents& conten
 // Takes no lock: a session that is saved meanwhile is read as it was before or after.
 SessionContents open_session(const std::string& folder, const SessionIdentity* expected = nullptr,
                              bool allow_other_sidecar = true);
+
+// Another one after each save: whether a session was saved by someone else since. Empty: never saved.
+std::string session_version(const std::string& folder);
 
 // For `savepoint session info|verify`: facts and every problem found (empty: sound).
 struct SessionSummary {

@@ -40,7 +40,8 @@ std::string holder(int fd) {
     std::array<char, 32> text{};
     const ssize_t got = ::pread(fd, text.data(), text.size() - 1, 0);
     const std::string pid = got > 0 ? std::string(text.data()) : "";
-    return pid.empty() || pid.find_first_not_of("0123456789") != std::string::npos ? "another process" : "process " + pid;
+    return pid.empty() || pid.find_first_not_of("0123456789") != std::string::npos ? "another process"
+                                                                                   : "process " + pid;
 }
 
 // Only for the message to others: the lock itself is the kernel's.
@@ -58,28 +59,36 @@ int take(const std::string& folder) {
     const std::string who = code == EWOULDBLOCK ? holder(fd) : "";
     ::close(fd);
     if (who.empty()) throw FileError(path, std::string("cannot be locked: ") + std::strerror(code));
-    throw FileError(folder, "is being written by " + who + "; close it there, or save under another name");
+    throw FileError(folder, "is open in " + who + "; close it there, or save under another name");
 }
 
 }  // namespace
 
-SessionLock::SessionLock(const std::string& folder) : folder_(folder) {
+SessionLock::SessionLock(const std::string& folder, bool make) {
     try {
-        make_folders(folder);
+        if (make) make_folders(folder);
+        path_ = fs::canonical(folder).string();
     } catch (const fs::filesystem_error& e) {
         throw FileError(folder, "cannot be made into a session folder: " + e.code().message());
     }
     fd_ = take(folder);
 }
 
+bool SessionLock::holds(const std::string& folder) const {
+    std::error_code unreadable;
+    const std::string path = fs::canonical(folder, unreadable).string();
+    return !unreadable && path == path_;
+}
+
 SessionLock::~SessionLock() {
     if (fd_ >= 0) ::close(fd_);
 }
 
-SessionLock::SessionLock(SessionLock&& other) noexcept : folder_(std::move(other.folder_)), fd_(std::exchange(other.fd_, -1)) {}
+SessionLock::SessionLock(SessionLock&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
 
 SessionLock& SessionLock::operator=(SessionLock&& other) noexcept {
-    std::swap(folder_, other.folder_);
+    std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);
     return *this;
 }

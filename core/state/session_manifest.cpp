@@ -26,12 +26,17 @@ const std::vector<Migration>& migrations() {
 // -- to JSON --------------------------------------------------------------------------------------------
 
 json sampler_json(const SamplerSettings& s) {
-    return {{"greedy", s.greedy}, {"temperature", s.temperature}, {"top_k", s.top_k},
-            {"top_p", s.top_p},   {"min_p", s.min_p},             {"seed", s.seed}};
+    return {{"greedy", s.greedy}, {"temperature", s.temperature},
+            {"top_k", s.top_k},   {"top_p", s.top_p},
+            {"min_p", s.min_p},   {"seed", s.seed}};
 }
 
 json shape_json(const ExecutionShape& s) {
-    return {{"prefilled", s.prefilled}, {"chunk", s.chunk}, {"threads", s.threads}, {"device", s.device}, {"precision", s.precision}};
+    return {{"prefilled", s.prefilled},
+            {"chunk", s.chunk},
+            {"threads", s.threads},
+            {"device", s.device},
+            {"precision", s.precision}};
 }
 
 json edit_json(const RowEdit& edit, const std::string& blob) {
@@ -42,7 +47,8 @@ json edit_json(const RowEdit& edit, const std::string& blob) {
 
 json edits_json(const ThoughtRecord& record) {
     json edits = json::array();
-    for (size_t i = 0; i < record.edit_blobs.size(); ++i) edits.push_back(edit_json(record.thought.edits[i], record.edit_blobs[i]));
+    for (size_t i = 0; i < record.edit_blobs.size(); ++i)
+        edits.push_back(edit_json(record.thought.edits[i], record.edit_blobs[i]));
     return edits;
 }
 
@@ -117,7 +123,8 @@ void read_segments(const Fields& fields, ThoughtRecord& record) {
     int64_t first = 0;
     for (size_t i = 0; i < count; ++i) {
         const Fields segment = fields.element("segments", i);
-        if (segment.integer("first", 0, kMaxTokens) != first) segment.refuse("first", "does not follow the segment before it");
+        if (segment.integer("first", 0, kMaxTokens) != first)
+            segment.refuse("first", "does not follow the segment before it");
         record.segments.push_back({segment.sha256("blob"), segment.integer("count", 1, kSegmentTokens)});
         first += record.segments.back().count;
     }
@@ -177,6 +184,13 @@ ThoughtRecord record_from(const Fields& fields, const ModelShape& shape) {
     return record;
 }
 
+void check_selected(const TokenRef& token, const std::map<ThoughtId, int64_t>& lengths, const std::string& file) {
+    if (token.thought == 0) return;
+    const auto found = lengths.find(token.thought);
+    if (found == lengths.end()) throw FileError(file, "selected.thought is no thought of the session");
+    if (token.position >= found->second) throw FileError(file, "selected.position is behind the end of its path");
+}
+
 // The paths, before anything is read for them: later checks lean on lengths that make sense.
 void check_paths(const Manifest& manifest, const std::string& file) {
     std::map<ThoughtId, int64_t> lengths = {{0, 0}};
@@ -184,15 +198,26 @@ void check_paths(const Manifest& manifest, const std::string& file) {
         const Thought& t = record.thought;
         const std::string name = "thought " + std::to_string(t.id);
         if (t.id <= lengths.rbegin()->first) throw FileError(file, name + ": ids are not ascending");
-        if (!lengths.contains(t.parent)) throw FileError(file, name + ": its parent " + std::to_string(t.parent) + " does not come before it");
-        if (!lengths.contains(t.other_parent)) throw FileError(file, name + ": its other_parent does not come before it");
+        if (!lengths.contains(t.parent))
+            throw FileError(file, name + ": its parent " + std::to_string(t.parent) + " does not come before it");
+        if (!lengths.contains(t.other_parent))
+            throw FileError(file, name + ": its other_parent does not come before it");
         if (t.prefix > lengths[t.parent]) throw FileError(file, name + ": its prefix is longer than its parent's path");
         if (manifest.shape.context > 0 && t.prefix + record.tokens > manifest.shape.context)
             throw FileError(file, name + ": its path is longer than the model's context");
         lengths[t.id] = t.prefix + record.tokens;
     }
     if (!lengths.contains(manifest.current)) throw FileError(file, "current is no thought of the session");
-    if (manifest.next_id <= lengths.rbegin()->first) throw FileError(file, "next_id is not above the last thought's id");
+    check_selected(manifest.selected, lengths, file);
+    if (manifest.next_id <= lengths.rbegin()->first)
+        throw FileError(file, "next_id is not above the last thought's id");
+}
+
+// Sessions of before lack it.
+TokenRef selected_from(const Fields& fields) {
+    if (!fields.has("selected")) return {};
+    const Fields token = fields.object("selected");
+    return {token.integer("thought", 1, kMaxId), token.integer("position", 0, kMaxTokens)};
 }
 
 SessionIdentity identity_from(const Fields& fields) {
@@ -217,7 +242,8 @@ void refuse_newer(const json& json, const std::string& file) {
 
 void migrate(json& json, const std::string& file, int64_t first, const std::vector<Migration>& steps) {
     int64_t version = Fields(json, file, "").integer("schema_version", 0, kMaxId);
-    if (version < first) throw FileError(file, "schema_version is " + std::to_string(version) + ", which no Savepoint has written");
+    if (version < first)
+        throw FileError(file, "schema_version is " + std::to_string(version) + ", which no Savepoint has written");
     for (; version - first < static_cast<int64_t>(steps.size()); ++version) {
         steps[version - first](json);
         json["schema_version"] = version + 1;
@@ -240,16 +266,19 @@ json manifest_json(const Manifest& manifest) {
     const SessionIdentity& id = manifest.identity;
     json thoughts = json::array();
     for (const ThoughtRecord& record : manifest.thoughts) thoughts.push_back(record_json(record));
-    return {{"schema_version", kSessionSchema},
-            {"application", manifest.application},
-            {"saved_at", manifest.saved_at},
-            {"model", {{"name", id.model_name}, {"sha256", id.model_sha256}, {"config", id.model_config}}},
-            {"tokenizer_hash", id.tokenizer_hash},
-            {"sidecar_hash", id.sidecar_hash},
-            {"current", manifest.current},
-            {"next_id", manifest.next_id},
-            {"thoughts", std::move(thoughts)},
-            {"view", manifest.view}};
+    json target = {{"schema_version", kSessionSchema},
+                   {"application", manifest.application},
+                   {"saved_at", manifest.saved_at},
+                   {"model", {{"name", id.model_name}, {"sha256", id.model_sha256}, {"config", id.model_config}}},
+                   {"tokenizer_hash", id.tokenizer_hash},
+                   {"sidecar_hash", id.sidecar_hash},
+                   {"current", manifest.current},
+                   {"next_id", manifest.next_id},
+                   {"thoughts", std::move(thoughts)},
+                   {"view", manifest.view}};
+    const TokenRef& selected = manifest.selected;
+    if (selected.thought != 0) target["selected"] = {{"thought", selected.thought}, {"position", selected.position}};
+    return target;
 }
 
 Manifest manifest_from(json source, const std::string& file) {
@@ -262,8 +291,10 @@ Manifest manifest_from(json source, const std::string& file) {
     manifest.identity = identity_from(fields);
     manifest.shape = model_shape(manifest.identity.model_config, file);
     const size_t count = fields.array("thoughts").size();
-    for (size_t i = 0; i < count; ++i) manifest.thoughts.push_back(record_from(fields.element("thoughts", i), manifest.shape));
+    for (size_t i = 0; i < count; ++i)
+        manifest.thoughts.push_back(record_from(fields.element("thoughts", i), manifest.shape));
     manifest.current = fields.integer("current", 0, kMaxId);
+    manifest.selected = selected_from(fields);
     manifest.next_id = fields.integer("next_id", 1, kMaxId);
     manifest.view = fields.any("view");
     check_paths(manifest, file);
@@ -306,7 +337,9 @@ void to_json(json& target, const ModelConfig& c) {
               {"norm_eps", c.norm_eps},
               {"rope_base", c.rope_base},
               {"norm", c.norm == NormKind::rms ? "rms" : "layer"},
-              {"activation", c.activation == ActivationKind::silu ? "silu" : c.activation == ActivationKind::gelu ? "gelu" : "gelu_tanh"},
+              {"activation", c.activation == ActivationKind::silu   ? "silu"
+                             : c.activation == ActivationKind::gelu ? "gelu"
+                                                                    : "gelu_tanh"},
               {"gated_mlp", c.gated_mlp},
               {"tied_head", c.tied_head},
               {"attention_bias", c.attention_bias},

@@ -37,6 +37,7 @@ struct Manifest {
     ModelShape shape;
     std::vector<ThoughtRecord> thoughts;  // ascending id, so parents come first
     ThoughtId current = 0, next_id = 1;
+    TokenRef selected;  // thought 0: nothing, or saved before selections were
     nlohmann::json view;
 };
 

@@ -52,14 +52,14 @@ Step Analyses::step(Desk& desk) {
 
 // Recomputing rows comes before analyses in precedence, so asking for it is enough.
 bool Analyses::rows_missing(Desk& desk) {
-    for (const PathSpan& span : Trajectory::spans(desk)) {
-        if (rows_are_there(desk, span.thought)) continue;
-        if (desk.rows_refused.contains(span.thought)) {
+    for (const ThoughtId thought : awaiting_rows(desk)) {
+        if (rows_are_there(desk, thought)) continue;
+        if (desk.rows_refused.contains(thought)) {
             awake_ = false;
             return true;
         }
         stage_ = "waiting for hidden states";
-        request_rows(desk, span.thought);
+        request_rows(desk, thought);
         return true;
     }
     for (const PathSpan& span : desk.graph.path(desk.current)) {
@@ -128,7 +128,8 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
     catch_up(desk, thought);
     if (desk.current == thought) {
         publish_anomaly(desk);
-        if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece) trajectory_.fit(desk, latents_);
+        if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece)
+            trajectory_.fit(desk, latents_);
         publish_trajectory(desk);
     }
     const auto end = std::chrono::steady_clock::now();
@@ -164,6 +165,14 @@ double Analyses::progress(const Desk& desk) const {
     for (const PathSpan& span : desk.graph.path(desk.current))
         encoded += static_cast<double>(std::min(span.count, latents_.encoded(span.thought)));
     return 0.6 * scored / length + 0.3 * encoded / length;
+}
+
+std::vector<ThoughtId> Analyses::awaiting_rows(const Desk& desk) const {
+    std::vector<ThoughtId> thoughts;
+    if (!desk.fit.sidecar) return thoughts;
+    for (const PathSpan& span : Trajectory::spans(desk))
+        if (latents_.encoded(span.thought) < span.count) thoughts.push_back(span.thought);
+    return thoughts;
 }
 
 bool Analyses::scored(const Desk& desk, ThoughtId thought) const {

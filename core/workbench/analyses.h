@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/sidecar/evaluate.h"
 #include "core/workbench/latents.h"
@@ -22,21 +23,23 @@ struct Desk;
 // may be interrupted, follow the user to another path, and never do a thing twice.
 class Analyses {
    public:
-    void clear();                        // another graph or sidecar
+    void clear();  // another graph or sidecar
     void forget(ThoughtId thought);
-    void wake() { awake_ = true; }       // something changed: there may be work
-    void sleep() { awake_ = false; }     // cancelled by the user, until something changes
+    void wake() { awake_ = true; }    // something changed: there may be work
+    void sleep() { awake_ = false; }  // cancelled by the user, until something changes
     bool wanted(const Desk& desk) const;
     bool missing(const Desk& desk) const;  // there is something to do, and nobody refused it
 
-    Step step(Desk& desk);               // one piece of what is missing
+    Step step(Desk& desk);  // one piece of what is missing
     // Newest tokens of a running generation, a few at a time, in at most a quarter of its time.
     void live(Desk& desk, ThoughtId thought);
-    void show(Desk& desk);               // publishes what is already known of the current path
+    void show(Desk& desk);  // publishes what is already known of the current path
     void map_changed(Desk& desk);
     double progress(const Desk& desk) const;
     const std::string& stage() const { return stage_; }
 
+    // Thoughts of the trajectory that are not encoded yet: their rows are needed.
+    std::vector<ThoughtId> awaiting_rows(const Desk& desk) const;
     bool scored(const Desk& desk, ThoughtId thought) const;
     void set_edit(Desk& desk, EditPoint point);
     void clear_edit(Desk& desk);

@@ -16,13 +16,6 @@
 
 namespace savepoint {
 
-// A token of a path: position in path coordinates (0 is the first token of the root).
-struct TokenRef {
-    ThoughtId thought = 0;
-    int64_t position = -1;
-    bool operator==(const TokenRef&) const = default;
-};
-
 struct GenerateSettings {
     SamplerSettings sampler;
     int64_t max_tokens = 128;
@@ -31,10 +24,12 @@ struct GenerateSettings {
 
 namespace command {
 
-// -- model ------------------------------------------------------------------------------------------
-struct LoadModel { std::string path; };
+// -- model --------------------------------------------------------------------------------------------------
+struct LoadModel {
+    std::string path;
+};
 
-// -- generating: each makes a new thought, which becomes current ---------------------------------------
+// -- generating: each makes a new thought, which becomes current --------------------------------------------
 // A new root, or (with `after`) the next user turn after the end of that thought.
 struct Generate {
     std::string prompt;
@@ -43,54 +38,119 @@ struct Generate {
     GenerateSettings settings;
     ThoughtId after = 0;
 };
-struct Continue { ThoughtId thought; GenerateSettings settings; };      // on from its end
-struct BranchHere { TokenRef at; GenerateSettings settings; };          // on from the token (inclusive)
-struct ReplaceToken { TokenRef at; TokenId token; GenerateSettings settings; };  // counterfactual: another token there
-struct Stop {};                                                          // the running generation, within one token
+struct Continue {
+    ThoughtId thought;
+    GenerateSettings settings;
+};  // on from its end
+struct BranchHere {
+    TokenRef at;
+    GenerateSettings settings;
+};  // on from the token (inclusive)
+struct ReplaceToken {
+    TokenRef at;
+    TokenId token;
+    GenerateSettings settings;
+};               // counterfactual: another token there
+struct Stop {};  // the running generation, within one token
 
-// -- the graph ----------------------------------------------------------------------------------------
-struct Select { TokenRef token; };         // in every panel
-struct SetCurrent { ThoughtId thought; };  // the path that the transcript shows
-struct RewindHere { TokenRef token; };     // makes the thought current and selects the token: generation goes on from there
-struct Rename { ThoughtId thought; std::string label; };
-struct SetNote { ThoughtId thought; std::string note; };
-struct Bookmark { ThoughtId thought; bool on; };
-struct RemoveThought { ThoughtId thought; };  // a leaf
+// -- the graph ----------------------------------------------------------------------------------------------
+struct Select {
+    TokenRef token;
+};  // in every panel
+struct SetCurrent {
+    ThoughtId thought;
+};  // the path that the transcript shows
+struct RewindHere {
+    TokenRef token;
+};  // makes the thought current and selects the token: generation goes on from there
+struct Rename {
+    ThoughtId thought;
+    std::string label;
+};
+struct SetNote {
+    ThoughtId thought;
+    std::string note;
+};
+struct Bookmark {
+    ThoughtId thought;
+    bool on;
+};
+struct RemoveThought {
+    ThoughtId thought;
+};  // a leaf
 
-// -- latent edits on the selected token ------------------------------------------------------------------
+// -- latent edits on the selected token ---------------------------------------------------------------------
 // Shows the next-token distribution before, with the control and with the edit. Newer previews replace
 // older ones that have not run yet. Empty edits clear the preview.
-struct PreviewEdit { TokenRef at; std::vector<LatentEdit> edits; };
-struct ResumeEdit { TokenRef at; std::vector<LatentEdit> edits; GenerateSettings settings; };  // the branch beside the original
+struct PreviewEdit {
+    TokenRef at;
+    std::vector<LatentEdit> edits;
+};
+struct ResumeEdit {
+    TokenRef at;
+    std::vector<LatentEdit> edits;
+    GenerateSettings settings;
+};  // the branch beside the original
 
 // -- analyses -----------------------------------------------------------------------------------------------
-struct SetFeatureMap { FeatureMap map; };
-struct SetTrajectory { std::vector<ThoughtId> thoughts; int64_t group = -1; };  // group -1: all groups, standardised; empty: follow the current path
-struct MeasureResume { ThoughtId thought; int64_t prefix = 0; };                // KL and top-1 after resuming; prefix 0: half of the path
+struct SetFeatureMap {
+    FeatureMap map;
+};
+struct SetTrajectory {
+    std::vector<ThoughtId> thoughts;
+    int64_t group = -1;
+};  // group -1: all groups, standardised; empty: follow the current path
+struct MeasureResume {
+    ThoughtId thought;
+    int64_t prefix = 0;
+};  // KL and top-1 after resuming; prefix 0: half of the path
 
-// -- sidecar --------------------------------------------------------------------------------------------------
-struct FitSidecar { FitSettings settings; };
-struct LoadSidecar { std::string folder; };
+// -- sidecar ------------------------------------------------------------------------------------------------
+struct FitSidecar {
+    FitSettings settings;
+};
+struct LoadSidecar {
+    std::string folder;
+};
 
-// -- sessions and files ------------------------------------------------------------------------------------------
+// -- sessions and files -------------------------------------------------------------------------------------
 struct NewSession {};
-struct SaveSession { std::string folder; std::string view; };  // view: the app's own JSON (layout), kept as given
-struct OpenSession { std::string folder; };
+struct SaveSession {
+    std::string folder;
+    std::string view;
+};  // view: the app's own JSON (layout), kept as given
+struct OpenSession {
+    std::string folder;
+};  // read-only while another process has it open
 // what: transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv, graph.json
-struct Export { std::string what; std::string path; };
+struct Export {
+    std::string what;
+    std::string path;
+};
 
-// -- jobs --------------------------------------------------------------------------------------------------------------
-struct CancelJob { int64_t job; };
-struct DismissError { int64_t error; };
+// -- memory -------------------------------------------------------------------------------------------------
+// Above it the states of thoughts that are not shown are dropped, hidden states first, then keys and values,
+// those least recently shown first. They come back by replay, bit for bit. Edits and token ids are never dropped.
+struct SetMemoryBudget {
+    int64_t bytes;  // of the states of all thoughts; 0: no limit
+};
+
+// -- jobs ---------------------------------------------------------------------------------------------------
+struct CancelJob {
+    int64_t job;
+};
+struct DismissError {
+    int64_t error;
+};
 
 }  // namespace command
 
-using Command = std::variant<command::LoadModel, command::Generate, command::Continue, command::BranchHere,
-                             command::ReplaceToken, command::Stop, command::Select, command::SetCurrent,
-                             command::RewindHere, command::Rename, command::SetNote, command::Bookmark,
-                             command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
-                             command::SetFeatureMap, command::SetTrajectory, command::MeasureResume,
-                             command::FitSidecar, command::LoadSidecar, command::NewSession, command::SaveSession,
-                             command::OpenSession, command::Export, command::CancelJob, command::DismissError>;
+using Command =
+    std::variant<command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken,
+                 command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
+                 command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
+                 command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
+                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

@@ -1,12 +1,15 @@
 #include "core/workbench/desk.h"
 
+#include <algorithm>
+
 #include "core/model/error.h"
+#include "core/workbench/rows_task.h"
 #include "core/workbench/views.h"
 
 namespace savepoint {
 
 Desk::Desk(WorkbenchOptions options_in, std::function<void()> wake_in)
-    : options(std::move(options_in)), wake(std::move(wake_in)), tasks(notices) {}
+    : options(std::move(options_in)), wake(std::move(wake_in)), memory(options.memory_budget), tasks(notices) {}
 
 const LoadedModel& Desk::need_model() const {
     if (!model) throw InputError("no model is loaded; open a model file first");
@@ -34,6 +37,7 @@ ThoughtGraph::Owner Desk::locate(const TokenRef& token) const {
 void Desk::set_current(ThoughtId thought) {
     if (thought != 0) graph.at(thought);
     current = thought;
+    memory.shown(graph, thought);
     publisher.path_changed();
     analyses.wake();
 }
@@ -45,6 +49,24 @@ void Desk::select(const TokenRef& token) {
     publisher.touch();
     analyses.clear_edit(*this);
     refresh_latent();
+}
+
+void Desk::keep_selection() {
+    const int64_t length = current == 0 ? 0 : graph.path_length(current);
+    if (length == 0) return;
+    const bool known = graph.contains(selected.thought) && selected.position < graph.path_length(selected.thought);
+    if (!known) return select({current, length - 1});
+    const int64_t shared = graph.shared_prefix(selected.thought, current);
+    if (selected.position < shared) return;
+    select({current, shared > 0 ? std::min(selected.position, length - 1) : length - 1});
+}
+
+void Desk::want_selected_rows() {
+    if (!fit.sidecar || !graph.contains(selected.thought) || tasks.has(TaskKind::rows)) return;
+    const auto path = graph.path(selected.thought);
+    if (std::any_of(path.begin(), path.end(), [&](const PathSpan& s) { return rows_refused.contains(s.thought); }))
+        return;
+    request_rows(*this, selected.thought);
 }
 
 void Desk::graph_changed() {
@@ -59,6 +81,7 @@ void Desk::replace_graph(ThoughtGraph replacement, ThoughtId now_current) {
     analyses.clear();
     preview.clear();
     rows_refused.clear();
+    memory.forget();
     selected = {};
     trajectory = {};
     publisher.graph_replaced();

@@ -16,9 +16,11 @@
 #include "core/state/session.h"
 #include "core/workbench/analyses.h"
 #include "core/workbench/commands.h"
+#include "core/workbench/memory_budget.h"
 #include "core/workbench/notices.h"
 #include "core/workbench/preview.h"
 #include "core/workbench/publisher.h"
+#include "core/workbench/session_hold.h"
 #include "core/workbench/task.h"
 #include "core/workbench/workbench.h"
 
@@ -45,7 +47,7 @@ struct Desk {
     Desk(WorkbenchOptions options, std::function<void()> wake);
 
     WorkbenchOptions options;
-    std::function<void()> wake;        // from any thread: have the worker look again
+    std::function<void()> wake;  // from any thread: have the worker look again
 
     Notices notices;
     Publisher publisher;
@@ -63,19 +65,21 @@ struct Desk {
     Analyses analyses;
     PreviewMemory preview;
     SessionView session;
+    SessionHold hold;  // of the folder of the session
+    MemoryBudget memory;
     double tokens_per_second = 0;
-    std::set<ThoughtId> rows_refused;    // recomputing them was cancelled or failed: not to be tried again unasked
+    std::set<ThoughtId> rows_refused;  // recomputing them was cancelled or failed: not to be tried again unasked
 
-    std::deque<Received> held;           // until the model is loaded
-    std::deque<Received> generations;    // until the running generation ends
-    std::deque<Received> after_rows;     // until recomputed rows are there
-    std::deque<Received> redo;           // what of these may run now
+    std::deque<Received> held;                // until the model is loaded
+    std::deque<Received> generations;         // until the running generation ends
+    std::deque<Received> after_rows;          // until recomputed rows are there
+    std::deque<Received> redo;                // what of these may run now
     std::optional<Received> waiting_preview;  // the newest one
 
-    TaskList tasks;                      // last: tasks use all of the above
+    TaskList tasks;  // last: tasks use all of the above
 
-    const LoadedModel& need_model() const;      // throws InputError
-    const Sidecar& need_sidecar() const;        // throws InputError
+    const LoadedModel& need_model() const;  // throws InputError
+    const Sidecar& need_sidecar() const;    // throws InputError
     const AnomalyReference* reference(FeatureMap which) const;
     const Transformer& transformer() const { return *need_model().transformer; }
     const Tokenizer& tokenizer() const { return *need_model().tokenizer; }
@@ -84,10 +88,14 @@ struct Desk {
     ThoughtGraph::Owner locate(const TokenRef& token) const;
     void set_current(ThoughtId thought);
     void select(const TokenRef& token);
-    void graph_changed();                        // the session differs from what was saved
+    // When another path is shown: the token at the same place of it, else its last one, unless the selected
+    // token is on it.
+    void keep_selection();
+    void want_selected_rows();  // has them computed when the sidecar could show them
+    void graph_changed();       // the session differs from what was saved
     void replace_graph(ThoughtGraph graph, ThoughtId current);
     void adopt_fit(ReferenceFit::Result result);
-    void refresh_latent();                        // of the selected token, as far as its rows are there
+    void refresh_latent();  // of the selected token, as far as its rows are there
 };
 
 }  // namespace savepoint

@@ -32,7 +32,13 @@ std::vector<Pass> passes_for(Thought& planned, const GenerationPlan& plan) {
 }  // namespace
 
 GenerationTask::GenerationTask(Desk& desk, GenerationPlan plan)
-    : Task(TaskKind::generation, "Generating"), desk_(desk), planned_(plan.thought), settings_(plan.settings), before_(desk.current) {
+    : Task(TaskKind::generation, "Generating"),
+      desk_(desk),
+      planned_(plan.thought),
+      settings_(plan.settings),
+      before_(desk.current),
+      look_at_(plan.look_at),
+      selected_before_(desk.selected) {
     plan.thought.shape = planned_.shape = shape_of(desk.transformer());
     passes_ = passes_for(planned_, plan);
     id_ = desk_.graph.add(std::move(plan.thought));
@@ -45,6 +51,7 @@ GenerationTask::GenerationTask(Desk& desk, GenerationPlan plan)
 Step GenerationTask::step() {
     if (next_pass_ < passes_.size()) {
         run_given(passes_[next_pass_++]);
+        if (next_pass_ == passes_.size()) look_at_edit();
     } else if (ended_ || sampled_ >= settings_.max_tokens || is_full()) {
         finish();
         return Step::done;
@@ -63,9 +70,9 @@ void GenerationTask::run_given(const Pass& pass) {
     KvCache& cache = desk_.live->rewind(id_, desk_.graph.path_length(id_));
     const std::span<const TokenId> tokens = std::span(planned_.tokens).subspan(pass.first, pass.count);
     const Transformer& model = desk_.transformer();
-    const ForwardOutput output = pass.decoded ? model.decode(cache, tokens[0], options) : model.prefill(cache, tokens, options);
-    for (int64_t i = 0; i < pass.count; ++i)
-        append(tokens[i], output.logits[i], output.rows.slice(i, 1));
+    const ForwardOutput output =
+        pass.decoded ? model.decode(cache, tokens[0], options) : model.prefill(cache, tokens, options);
+    for (int64_t i = 0; i < pass.count; ++i) append(tokens[i], output.logits[i], output.rows.slice(i, 1));
 
     Thought& thought = desk_.graph.edit(id_);
     if (pass.edit) thought.edits.push_back(*pass.edit);
@@ -118,14 +125,24 @@ bool GenerationTask::is_full() const { return desk_.graph.path_length(id_) >= de
 
 void GenerationTask::stop() {
     const bool half_given = next_pass_ < passes_.size();
-    if (half_given || desk_.graph.at(id_).tokens.empty()) take_back();
-    else finish();
+    if (half_given || desk_.graph.at(id_).tokens.empty())
+        take_back();
+    else
+        finish();
+}
+
+// The edit is what the thought was made for: its sliders and its next tokens are shown as soon as it ran.
+void GenerationTask::look_at_edit() {
+    if (look_at_ && desk_.current == id_) desk_.select({id_, *look_at_});
 }
 
 void GenerationTask::finish() {
     if (desk_.graph.at(id_).tokens.empty()) return take_back();
     desk_.graph.complete(id_);
     desk_.publisher.thought_changed(id_);
+    // A user who looked at a token of another path, and still does, has come along to this one.
+    const bool looking = selected_before_.thought != 0 && desk_.selected == selected_before_;
+    if (looking && desk_.current == id_) desk_.keep_selection();
     leave();
 }
 
@@ -133,10 +150,14 @@ void GenerationTask::take_back() {
     desk_.graph.remove(id_);
     desk_.publisher.thought_removed(id_);
     desk_.analyses.forget(id_);
-    if (desk_.selected.thought == id_) desk_.selected = {};
+    if (desk_.selected.thought == id_) {
+        desk_.selected = {};
+        desk_.publisher.set_latent(nullptr);
+    }
     if (desk_.current == id_) {
         desk_.set_current(desk_.graph.contains(before_) ? before_ : 0);
         desk_.analyses.show(desk_);
+        desk_.keep_selection();
     }
     leave();
 }

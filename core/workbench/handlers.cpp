@@ -23,7 +23,8 @@ Overloaded(Fs...) -> Overloaded<Fs...>;
 
 bool generates(const Command& command) {
     return std::holds_alternative<command::Generate>(command) || std::holds_alternative<command::Continue>(command) ||
-           std::holds_alternative<command::BranchHere>(command) || std::holds_alternative<command::ReplaceToken>(command) ||
+           std::holds_alternative<command::BranchHere>(command) ||
+           std::holds_alternative<command::ReplaceToken>(command) ||
            std::holds_alternative<command::ResumeEdit>(command);
 }
 
@@ -66,19 +67,28 @@ class Handler {
 
     void operator()(const command::Select& c) {
         desk_.select(c.token);
-        // What the user looks at is worth recomputing, even if it was refused before.
-        if (desk_.fit.sidecar && !path_rows_are_there(desk_, c.token.thought)) ask_for_rows(c.token.thought);
+        allow_rows(c.token.thought);
     }
-    void operator()(const command::SetCurrent& c) { show_path(c.thought); }
+    void operator()(const command::SetCurrent& c) {
+        show_path(c.thought);
+        allow_rows(c.thought);
+        desk_.keep_selection();
+    }
     void operator()(const command::RewindHere& c) {
         const ThoughtId owner = desk_.locate(c.token).thought;
         show_path(owner);
         (*this)(command::Select{{owner, c.token.position}});
     }
 
-    void operator()(const command::Rename& c) { annotate(c.thought, [&](Thought& t) { t.label = c.label; }); }
-    void operator()(const command::SetNote& c) { annotate(c.thought, [&](Thought& t) { t.note = c.note; }); }
-    void operator()(const command::Bookmark& c) { annotate(c.thought, [&](Thought& t) { t.bookmarked = c.on; }); }
+    void operator()(const command::Rename& c) {
+        annotate(c.thought, [&](Thought& t) { t.label = c.label; });
+    }
+    void operator()(const command::SetNote& c) {
+        annotate(c.thought, [&](Thought& t) { t.note = c.note; });
+    }
+    void operator()(const command::Bookmark& c) {
+        annotate(c.thought, [&](Thought& t) { t.bookmarked = c.on; });
+    }
     void operator()(const command::RemoveThought& c) { remove(c.thought); }
 
     void operator()(const command::PreviewEdit& c) {
@@ -110,7 +120,8 @@ class Handler {
     }
     void operator()(const command::LoadSidecar& c) {
         ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights->sha256());
-        if (!fit.sidecar) throw FileError(c.folder, "holds no fitted sidecar (sidecar.safetensors and reference.safetensors)");
+        if (!fit.sidecar)
+            throw FileError(c.folder, "holds no fitted sidecar (sidecar.safetensors and reference.safetensors)");
         desk_.tasks.stop(TaskKind::fit);
         desk_.adopt_fit(std::move(fit));
         desk_.publisher.set_sidecar(with_path(desk_.publisher.sidecar(), c.folder));
@@ -121,8 +132,15 @@ class Handler {
     void operator()(const command::SaveSession& c) { desk_.tasks.add(std::make_unique<SaveTask>(desk_, c)); }
     void operator()(const command::OpenSession& c) { open_session_folder(desk_, c.folder); }
     void operator()(const command::Export& c) {
-        if (export_needs_rows(c.what) && desk_.current != 0 && desk_.current != desk_.generating && !rows_are_there(desk_.current)) return;
+        if (export_needs_rows(c.what) && desk_.current != 0 && desk_.current != desk_.generating &&
+            !rows_are_there(desk_.current))
+            return;
         desk_.tasks.add(std::make_unique<ExportTask>(desk_, c));
+    }
+
+    void operator()(const command::SetMemoryBudget& c) {
+        desk_.memory.set(c.bytes);
+        desk_.publisher.touch();
     }
 
     void operator()(const command::CancelJob& c) { desk_.tasks.stop_job(c.job); }
@@ -138,19 +156,23 @@ class Handler {
 
     void generate(GenerationPlan plan) { desk_.tasks.add(std::make_unique<GenerationTask>(desk_, std::move(plan))); }
 
-    void ask_for_rows(ThoughtId path) {
+    // What the user looks at is worth recomputing, even if it was refused before.
+    void allow_rows(ThoughtId path) {
+        if (path == 0) return;
         for (const PathSpan& span : desk_.graph.path(path)) desk_.rows_refused.erase(span.thought);
-        request_rows(desk_, path);
     }
 
     bool wait_for_rows(ThoughtId path) {
-        ask_for_rows(path);
+        allow_rows(path);
+        request_rows(desk_, path);
         desk_.after_rows.push_back(received_);
         return false;
     }
 
     // False: they are being recomputed, and the command comes again.
-    bool rows_are_there(ThoughtId path) { return !desk_.model || path_rows_are_there(desk_, path) || wait_for_rows(path); }
+    bool rows_are_there(ThoughtId path) {
+        return !desk_.model || path_rows_are_there(desk_, path) || wait_for_rows(path);
+    }
     bool kv_is_there(ThoughtId path) { return !desk_.model || path_kv_is_there(desk_, path) || wait_for_rows(path); }
     bool edit_rows_are_there(const TokenRef& at, const std::vector<LatentEdit>& edits) {
         if (!rows_are_there(at.thought)) return false;
@@ -172,15 +194,19 @@ class Handler {
     }
 
     void remove(ThoughtId id) {
-        if (id == desk_.generating) throw InputError("thought " + std::to_string(id) + " is still being generated; stop it first");
+        if (id == desk_.generating)
+            throw InputError("thought " + std::to_string(id) + " is still being generated; stop it first");
         const ThoughtId parent = desk_.graph.at(id).parent;
         desk_.graph.remove(id);
+        const std::set<ThoughtId> refused = desk_.rows_refused;
         desk_.tasks.stop(TaskKind::rows);
+        desk_.rows_refused = refused;  // the user refused nothing by this
         desk_.publisher.thought_removed(id);
         desk_.analyses.forget(id);
         std::erase(desk_.trajectory.thoughts, id);
         if (desk_.selected.thought == id) deselect();
         if (desk_.current == id) show_path(parent);
+        desk_.keep_selection();
         desk_.analyses.wake();
         desk_.graph_changed();
     }
@@ -200,9 +226,11 @@ class Handler {
 
     void set_trajectory(const command::SetTrajectory& c) {
         for (const ThoughtId thought : c.thoughts) desk_.graph.at(thought);
-        const int64_t groups = desk_.fit.sidecar ? static_cast<int64_t>(desk_.fit.sidecar->hidden().groups().size()) : 0;
+        const int64_t groups =
+            desk_.fit.sidecar ? static_cast<int64_t>(desk_.fit.sidecar->hidden().groups().size()) : 0;
         if (c.group < -1 || c.group >= groups) {
-            throw InputError("group " + std::to_string(c.group) + " is not there; the sidecar has " + std::to_string(groups));
+            throw InputError("group " + std::to_string(c.group) + " is not there; the sidecar has " +
+                             std::to_string(groups));
         }
         desk_.trajectory = {c.thoughts, c.group};
         for (const ThoughtId thought : c.thoughts) desk_.rows_refused.erase(thought);
@@ -231,33 +259,35 @@ void start_waiting_preview(Desk& desk) {
 
 bool runs_while_loading(const Command& command) {
     return std::holds_alternative<command::LoadModel>(command) || std::holds_alternative<command::Stop>(command) ||
-           std::holds_alternative<command::CancelJob>(command) || std::holds_alternative<command::DismissError>(command);
+           std::holds_alternative<command::CancelJob>(command) ||
+           std::holds_alternative<command::DismissError>(command);
 }
 
 std::string title_of(const Command& command) {
-    return std::visit(Overloaded{
-        [](const command::LoadModel&) { return "Loading a model"; },
-        [](const command::Generate&) { return "Generating"; },
-        [](const command::Continue&) { return "Continuing"; },
-        [](const command::BranchHere&) { return "Branching"; },
-        [](const command::ReplaceToken&) { return "Replacing a token"; },
-        [](const command::ResumeEdit&) { return "Resuming an edit"; },
-        [](const command::PreviewEdit&) { return "Previewing an edit"; },
-        [](const command::Select&) { return "Selecting a token"; },
-        [](const command::SetCurrent&) { return "Showing a thought"; },
-        [](const command::RewindHere&) { return "Rewinding"; },
-        [](const command::Rename&) { return "Renaming a thought"; },
-        [](const command::SetNote&) { return "Writing a note"; },
-        [](const command::Bookmark&) { return "Bookmarking"; },
-        [](const command::RemoveThought&) { return "Removing a thought"; },
-        [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
-        [](const command::MeasureResume&) { return "Measuring resumption"; },
-        [](const command::FitSidecar&) { return "Fitting the sidecar"; },
-        [](const command::LoadSidecar&) { return "Loading a sidecar"; },
-        [](const command::SaveSession&) { return "Saving the session"; },
-        [](const command::OpenSession&) { return "Opening a session"; },
-        [](const command::Export&) { return "Exporting"; },
-        [](const auto&) { return "Savepoint"; }}, command);
+    return std::visit(Overloaded{[](const command::LoadModel&) { return "Loading a model"; },
+                                 [](const command::Generate&) { return "Generating"; },
+                                 [](const command::Continue&) { return "Continuing"; },
+                                 [](const command::BranchHere&) { return "Branching"; },
+                                 [](const command::ReplaceToken&) { return "Replacing a token"; },
+                                 [](const command::ResumeEdit&) { return "Resuming an edit"; },
+                                 [](const command::PreviewEdit&) { return "Previewing an edit"; },
+                                 [](const command::Select&) { return "Selecting a token"; },
+                                 [](const command::SetCurrent&) { return "Showing a thought"; },
+                                 [](const command::RewindHere&) { return "Rewinding"; },
+                                 [](const command::Rename&) { return "Renaming a thought"; },
+                                 [](const command::SetNote&) { return "Writing a note"; },
+                                 [](const command::Bookmark&) { return "Bookmarking"; },
+                                 [](const command::RemoveThought&) { return "Removing a thought"; },
+                                 [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
+                                 [](const command::MeasureResume&) { return "Measuring resumption"; },
+                                 [](const command::FitSidecar&) { return "Fitting the sidecar"; },
+                                 [](const command::LoadSidecar&) { return "Loading a sidecar"; },
+                                 [](const command::SaveSession&) { return "Saving the session"; },
+                                 [](const command::OpenSession&) { return "Opening a session"; },
+                                 [](const command::Export&) { return "Exporting"; },
+                                 [](const command::SetMemoryBudget&) { return "Setting the memory budget"; },
+                                 [](const auto&) { return "Savepoint"; }},
+                      command);
 }
 
 }  // namespace savepoint

@@ -18,14 +18,16 @@ constexpr int64_t kMostTokens = int64_t{1} << 20;
 
 void check_settings(const GenerateSettings& settings) {
     if (settings.max_tokens < 0 || settings.max_tokens > kMostTokens) {
-        throw InputError("max_tokens is " + std::to_string(settings.max_tokens) + "; it must be from 0 to " + std::to_string(kMostTokens));
+        throw InputError("max_tokens is " + std::to_string(settings.max_tokens) + "; it must be from 0 to " +
+                         std::to_string(kMostTokens));
     }
     sample(at::zeros({2}), settings.sampler, 0);  // the sampler checks its settings itself
 }
 
 void check_text(const std::string& what, const std::string& text) {
     if (const auto offset = first_invalid_utf8(text)) {
-        throw InputError("the " + what + " is not valid UTF-8: byte " + std::to_string(*offset) + " is not part of a character");
+        throw InputError("the " + what + " is not valid UTF-8: byte " + std::to_string(*offset) +
+                         " is not part of a character");
     }
 }
 
@@ -79,7 +81,8 @@ void plan_branch(const Desk& desk, GenerationPlan& plan, ThoughtId path, int64_t
     hang_below(desk, plan, path, prefix);
     plan.thought.edge = EdgeKind::continuation;
     give_own_seed(desk, plan);
-    plan.thought.provenance["detail"] = "continued after token " + std::to_string(prefix - 1) +
+    plan.thought.provenance["detail"] =
+        "continued after token " + std::to_string(prefix - 1) +
         (plan.settings.sampler.greedy ? ", greedy" : ", seed " + std::to_string(plan.settings.sampler.seed));
     finish(desk, plan);
 }
@@ -107,7 +110,8 @@ std::vector<TokenId> rest_of_prompt(const Thought& owner, int64_t index) {
 
 void check_token(const Desk& desk, TokenId token) {
     if (token < 0 || token >= desk.tokenizer().size()) {
-        throw InputError("token id " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(desk.tokenizer().size()));
+        throw InputError("token id " + std::to_string(token) + " is not in the vocabulary of " +
+                         std::to_string(desk.tokenizer().size()));
     }
 }
 
@@ -117,7 +121,8 @@ GenerationPlan plan(Desk& desk, const command::Generate& command) {
     desk.need_model();
     check_text("prompt", command.prompt);
     if (command.system) check_text("system prompt", *command.system);
-    if (command.prompt.empty() || (command.chat && is_blank(command.prompt))) throw InputError("the prompt is empty; type something first");
+    if (command.prompt.empty() || (command.chat && is_blank(command.prompt)))
+        throw InputError("the prompt is empty; type something first");
     GenerationPlan plan;
     plan.settings = command.settings;
     if (command.after != 0) {
@@ -127,8 +132,8 @@ GenerationPlan plan(Desk& desk, const command::Generate& command) {
     plan.given = desk.tokenizer().encode(turn_text(desk, command));
     if (command.after != 0 && command.chat) drop_repeated_end(desk, command.after, plan.given);
     if (plan.given.empty()) throw InputError("the prompt holds no token");
-    plan.thought.provenance = {{"prompt", command.prompt}, {"chat", command.chat},
-                               {"detail", command.after == 0 ? "prompt" : "next turn"}};
+    plan.thought.provenance = {
+        {"prompt", command.prompt}, {"chat", command.chat}, {"detail", command.after == 0 ? "prompt" : "next turn"}};
     if (command.system && command.after == 0) plan.thought.provenance["system"] = *command.system;
     finish(desk, plan);
     return plan;
@@ -161,11 +166,15 @@ GenerationPlan plan(Desk& desk, const command::ReplaceToken& command) {
     plan.settings = command.settings;
     hang_below(desk, plan, command.at.thought, command.at.position);
     plan.thought.edge = EdgeKind::counterfactual;
+    plan.look_at = command.at.position;
     plan.given = rest_of_prompt(original, owner.index);
     plan.given.insert(plan.given.begin(), command.token);
     const auto quoted = [&](TokenId id) { return "\"" + one_line(displayable(desk.tokenizer().piece(id)), 20) + "\""; };
-    plan.thought.provenance = {{"replaced", replaced}, {"with", command.token}, {"position", command.at.position},
-                               {"detail", "token " + std::to_string(command.at.position) + ": " + quoted(replaced) + " became " + quoted(command.token)}};
+    plan.thought.provenance = {{"replaced", replaced},
+                               {"with", command.token},
+                               {"position", command.at.position},
+                               {"detail", "token " + std::to_string(command.at.position) + ": " + quoted(replaced) +
+                                              " became " + quoted(command.token)}};
     finish(desk, plan);
     return plan;
 }
@@ -178,10 +187,14 @@ GenerationPlan plan(Desk& desk, const command::ResumeEdit& command) {
     plan.settings = command.settings;
     hang_below(desk, plan, tokens.at.thought, tokens.first);
     plan.thought.edge = takes_from_another(command.edits) ? EdgeKind::counterfactual : EdgeKind::intervention;
+    plan.look_at = command.at.position;
     plan.given = std::move(tokens.tokens);
     plan.edits = std::move(tokens.edited_rows);
-    plan.thought.provenance = {{"edits", command.edits}, {"sidecar", sidecar.hash()}, {"at", command.at.position},
-                               {"from", tokens.at.thought}, {"detail", describe_edits(sidecar, command.edits)}};
+    plan.thought.provenance = {{"edits", command.edits},
+                               {"sidecar", sidecar.hash()},
+                               {"at", command.at.position},
+                               {"from", tokens.at.thought},
+                               {"detail", describe_edits(sidecar, command.edits)}};
     finish(desk, plan);
     return plan;
 }

@@ -123,6 +123,8 @@ void Publisher::build_status(const Desk& desk, bool slow) {
     parts_.feature_map = desk.map;
     parts_.session = desk.session;
     parts_.status.tokens_per_second = desk.tokens_per_second;
+    parts_.status.rows_bytes = parts_.graph->bytes;
+    parts_.status.memory_budget = desk.memory.bytes();
     parts_.status.generating = desk.generating != 0;
     parts_.status.busy = !desk.tasks.empty();
     if (!slow) return;
@@ -152,7 +154,8 @@ const Publisher::Tokens& Publisher::tokens_of(const Desk& desk, ThoughtId id) {
     Tokens& tokens = tokens_[id];
     tokens.resize(thought.tokens.size());
     for (size_t i = 0; i < tokens.size(); ++i)
-        if (!tokens[i]) tokens[i] = std::make_shared<const TokenView>(token_view(desk, thought, static_cast<int64_t>(i)));
+        if (!tokens[i])
+            tokens[i] = std::make_shared<const TokenView>(token_view(desk, thought, static_cast<int64_t>(i)));
     return tokens;
 }
 

@@ -13,7 +13,8 @@ bool rows_are_there(const Desk& desk, ThoughtId thought) {
 
 bool path_rows_are_there(const Desk& desk, ThoughtId thought) {
     const auto path = desk.graph.path(thought);
-    return std::all_of(path.begin(), path.end(), [&](const PathSpan& span) { return rows_are_there(desk, span.thought); });
+    return std::all_of(path.begin(), path.end(),
+                       [&](const PathSpan& span) { return rows_are_there(desk, span.thought); });
 }
 
 bool path_kv_is_there(const Desk& desk, ThoughtId thought) {
@@ -30,7 +31,9 @@ void request_rows(Desk& desk, ThoughtId thought) {
 }
 
 RowsTask::RowsTask(Desk& desk, ThoughtId thought)
-    : Task(TaskKind::rows, "Recomputing hidden states"), desk_(desk), path_(thought),
+    : Task(TaskKind::rows, "Recomputing hidden states"),
+      desk_(desk),
+      path_(thought),
       cache_(std::make_unique<LiveCache>(desk.transformer(), desk.graph)) {
     const auto path = desk.graph.path(thought);
     for (auto span = path.rbegin(); span != path.rend(); ++span) {
@@ -64,13 +67,16 @@ void RowsTask::begin(ThoughtId thought) {
 
 void RowsTask::run(const Pass& pass) {
     const Thought& thought = desk_.graph.at(thought_);
+    const ThreadsOf same_threads(thought.shape);
     ForwardOptions options;
     options.logits = Logits::none;
     options.edit = pass.edit;
     KvCache& cache = cache_->cache();
     const Transformer& model = desk_.transformer();
-    if (pass.decoded) parts_.push_back(model.decode(cache, thought.tokens[pass.first], options).rows);
-    else parts_.push_back(model.prefill(cache, std::span(thought.tokens).subspan(pass.first, pass.count), options).rows);
+    if (pass.decoded)
+        parts_.push_back(model.decode(cache, thought.tokens[pass.first], options).rows);
+    else
+        parts_.push_back(model.prefill(cache, std::span(thought.tokens).subspan(pass.first, pass.count), options).rows);
     tokens_done_ += pass.count;
 }
 

@@ -16,7 +16,7 @@ bool rows_are_there(const Desk& desk, ThoughtId thought);
 bool path_rows_are_there(const Desk& desk, ThoughtId thought);  // of every thought on its path
 bool path_kv_is_there(const Desk& desk, ThoughtId thought);
 
-// Recomputes the missing rows of a path as a job, unless one for it is under way.
+// Recomputes the missing rows of a path as a job, unless such a job is under way.
 void request_rows(Desk& desk, ThoughtId thought);
 
 // Runs the thoughts of a path again, each in its own execution shape with its edits, one pass a step,
@@ -28,7 +28,7 @@ class RowsTask : public Task {
     void stop() override;
     double progress() const override;
     ThoughtId path() const { return path_; }
-    void refuse();               // after a failure as well: not to be tried again unasked
+    void refuse();  // after a failure as well: not to be tried again unasked
 
    private:
     void begin(ThoughtId thought);
@@ -38,8 +38,8 @@ class RowsTask : public Task {
 
     Desk& desk_;
     ThoughtId path_;
-    std::vector<ThoughtId> left_;     // root last
-    ThoughtId thought_ = 0;           // being run
+    std::vector<ThoughtId> left_;  // root last
+    ThoughtId thought_ = 0;        // being run
     std::vector<Pass> passes_;
     size_t next_pass_ = 0;
     std::vector<StateRows> parts_;

@@ -27,7 +27,6 @@ int64_t integer_or_zero(const nlohmann::json& object, const char* name) {
 
 nlohmann::json view_of(const Desk& desk, const std::string& app) {
     return {{"app", app},
-            {"selected", {{"thought", desk.selected.thought}, {"position", desk.selected.position}}},
             {"feature_map", to_string(desk.map)},
             {"trajectory", {{"thoughts", desk.trajectory.thoughts}, {"group", desk.trajectory.group}}}};
 }
@@ -38,11 +37,21 @@ std::string text_or_empty(const nlohmann::json& object, const char* name) {
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-void restore_selection(Desk& desk, const nlohmann::json& view) {
-    if (!view.is_object() || !view.contains("selected")) return;
-    const TokenRef token{integer_or_zero(view["selected"], "thought"), integer_or_zero(view["selected"], "position")};
-    if (!desk.graph.contains(token.thought)) return;
-    if (token.position >= 0 && token.position < desk.graph.path_length(token.thought)) desk.select(token);
+bool is_there(const ThoughtGraph& graph, const TokenRef& token) {
+    return graph.contains(token.thought) && token.position >= 0 && token.position < graph.path_length(token.thought);
+}
+
+// Older sessions have the selection in the view, or not at all.
+TokenRef selection_of(const SessionContents& contents) {
+    if (contents.selected.thought != 0 || !contents.view.is_object()) return contents.selected;
+    const auto saved = contents.view.find("selected");
+    if (saved == contents.view.end()) return {};
+    return {integer_or_zero(*saved, "thought"), integer_or_zero(*saved, "position")};
+}
+
+void restore_selection(Desk& desk, const TokenRef& token) {
+    if (is_there(desk.graph, token)) desk.select(token);
+    if (desk.selected.thought == 0) desk.keep_selection();
 }
 
 void restore_trajectory(Desk& desk, const nlohmann::json& view) {
@@ -53,15 +62,18 @@ void restore_trajectory(Desk& desk, const nlohmann::json& view) {
     desk.trajectory.group = group < groups ? std::max<int64_t>(group, -1) : -1;
     if (!saved.is_object() || !saved.contains("thoughts") || !saved["thoughts"].is_array()) return;
     for (const nlohmann::json& id : saved["thoughts"])
-        if (id.is_number_integer() && desk.graph.contains(id.get<int64_t>())) desk.trajectory.thoughts.push_back(id.get<int64_t>());
+        if (id.is_number_integer() && desk.graph.contains(id.get<int64_t>()))
+            desk.trajectory.thoughts.push_back(id.get<int64_t>());
 }
 
 // A copy in which the running thought ends where it is.
 ThoughtGraph complete_copy(const Desk& desk) {
     ThoughtGraph copy = desk.graph;
     if (desk.generating == 0) return copy;
-    if (copy.at(desk.generating).tokens.empty()) copy.remove(desk.generating);
-    else copy.complete(desk.generating);
+    if (copy.at(desk.generating).tokens.empty())
+        copy.remove(desk.generating);
+    else
+        copy.complete(desk.generating);
     return copy;
 }
 
@@ -70,8 +82,19 @@ SessionContents contents_of(const Desk& desk, const std::string& app_view) {
     contents.identity = identity_of(desk);
     contents.graph = complete_copy(desk);
     contents.current = contents.graph.contains(desk.current) ? desk.current : 0;
+    if (is_there(contents.graph, desk.selected)) contents.selected = desk.selected;
     contents.view = view_of(desk, app_view);
     return contents;
+}
+
+// Null where the folder cannot be had for writing, and `obstacle` says why.
+std::shared_ptr<const SessionLock> lock_of(Desk& desk, const std::string& folder, std::string& obstacle) {
+    try {
+        return desk.hold.take(folder, false);
+    } catch (const FileError& problem) {
+        obstacle = problem.what();
+        return nullptr;
+    }
 }
 
 std::string megabytes(int64_t bytes) { return fixed(static_cast<double>(bytes) / 1e6, 1) + " MB"; }
@@ -88,29 +111,40 @@ void stop_session_tasks(Desk& desk) {
 void start_new_session(Desk& desk) {
     stop_session_tasks(desk);
     desk.replace_graph({}, 0);
-    desk.session = {{}, false, {}, desk.session.opened + 1};
+    desk.hold.let_go();
+    desk.session = {{}, false, {}, desk.session.opened + 1, false};
     desk.publisher.touch();
 }
 
 void open_session_folder(Desk& desk, const std::string& folder) {
     const SessionIdentity expected = identity_of(desk);
+    // Locked before it is read, so that nobody saves in between.
+    const std::string version = session_version(folder);
+    std::string obstacle;
+    const auto lock = version.empty() ? nullptr : lock_of(desk, folder, obstacle);
     SessionContents contents = open_session(folder, &expected);
     if (!contents.identity.sidecar_hash.empty() && contents.identity.sidecar_hash != expected.sidecar_hash) {
-        desk.notices.warn(folder + " was made with another sidecar: latents and edits will differ, exact states do not");
+        desk.notices.warn(folder +
+                          " was made with another sidecar: latents and edits will differ, exact states do not");
     }
     stop_session_tasks(desk);
     desk.replace_graph(std::move(contents.graph), contents.current);
-    desk.session = {folder, false, text_or_empty(contents.view, "app"), desk.session.opened + 1};
+    desk.session = {folder, false, text_or_empty(contents.view, "app"), desk.session.opened + 1, !lock};
+    lock ? desk.hold.keep(lock) : desk.hold.look_only(folder, version);
     const std::string map = text_or_empty(contents.view, "feature_map");
     if (map == to_string(FeatureMap::identity) || map == to_string(FeatureMap::elu1)) desk.map = feature_map_from(map);
     restore_trajectory(desk, contents.view);
-    restore_selection(desk, contents.view);
+    restore_selection(desk, selection_of(contents));
     desk.publisher.touch();
     desk.notices.info("opened " + folder);
+    if (!lock) desk.notices.warn(obstacle + ". It was opened read-only");
 }
 
 SaveTask::SaveTask(Desk& desk, command::SaveSession command)
-    : Task(TaskKind::session, "Saving " + command.folder), desk_(desk), folder_(command.folder), opened_(desk.session.opened) {
+    : Task(TaskKind::session, "Saving " + command.folder),
+      desk_(desk),
+      folder_(command.folder),
+      opened_(desk.session.opened) {
     if (folder_.empty()) throw InputError("choose a folder to save the session in");
     contents_ = std::make_shared<SessionContents>(contents_of(desk, command.view));
     desk.session.modified = false;  // what changes from here on is not in the copy
@@ -119,10 +153,7 @@ SaveTask::SaveTask(Desk& desk, command::SaveSession command)
 Step SaveTask::step() {
     if (!aside_) {
         if (desk_.tasks.find(TaskKind::session) != this) return Step::waiting;  // one writer at a time
-        const auto work = [contents = contents_, folder = folder_, report = report_](const Aside::Report&) {
-            *report = save_session(folder, *contents);
-        };
-        aside_ = std::make_unique<Aside>(work, desk_.wake);
+        begin();
     }
     if (!aside_->finished()) return Step::waiting;
     desk_.publisher.touch();
@@ -131,12 +162,26 @@ Step SaveTask::step() {
     return Step::done;
 }
 
+void SaveTask::begin() {
+    lock_ = desk_.hold.take(folder_, true);
+    if (opened_ == desk_.session.opened && desk_.session.read_only) desk_.hold.check_unchanged(folder_);
+    const auto work = [contents = contents_, folder = folder_, lock = lock_, report = report_](const Aside::Report&) {
+        *report = save_session(folder, *contents, {.held = lock.get()});
+    };
+    aside_ = std::make_unique<Aside>(work, desk_.wake);
+}
+
 void SaveTask::failed(const std::string&) { desk_.session.modified = true; }
 
 void SaveTask::saved() {
-    if (desk_.session.opened == opened_) desk_.session.folder = folder_;
+    if (desk_.session.opened == opened_) {
+        desk_.session.folder = folder_;
+        desk_.session.read_only = false;
+        desk_.hold.keep(lock_);
+    }
     if (report_->thoughts_without_rows > 0) {
-        desk_.notices.warn("states of " + std::to_string(report_->thoughts_without_rows) + " thoughts are not finite and were left out");
+        desk_.notices.warn("states of " + std::to_string(report_->thoughts_without_rows) +
+                           " thoughts are not finite and were left out");
     }
     desk_.notices.info("saved " + folder_ + ": " + stage());
 }

@@ -27,12 +27,14 @@ class SaveTask : public Task {
     std::string stage() const override;
 
    private:
+    void begin();
     void saved();
 
     Desk& desk_;
     std::string folder_;
-    int64_t opened_;                 // which session it is a copy of
+    int64_t opened_;  // which session it is a copy of
     std::shared_ptr<const SessionContents> contents_;
+    std::shared_ptr<const SessionLock> lock_;  // of the folder
     std::shared_ptr<SaveReport> report_ = std::make_shared<SaveReport>();
     std::unique_ptr<Aside> aside_;
 };

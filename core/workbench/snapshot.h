@@ -33,39 +33,41 @@ struct ModelView {
 
 struct LatentGroupView {
     int64_t first_block = 0, last_block = 0;
-    std::string label;                // "blocks 4-7"
-    std::vector<float> explained;     // per component, fraction of the group's hidden variance, descending
+    std::string label;             // "blocks 4-7"
+    std::vector<float> explained;  // per component, fraction of the group's hidden variance, descending
 };
 
 struct SidecarView {
     Phase phase = Phase::absent;
     double progress = 0;
-    std::string stage, error;         // stage: what the fit is doing
+    std::string stage, error;  // stage: what the fit is doing
     std::string kind, path, hash, corpus;
     int64_t fitted_tokens = 0, calibration_tokens = 0, bytes = 0;
     int64_t group_size = 0, key_components = 0, value_components = 0, bits = 0;
     std::vector<LatentGroupView> groups;
+    // [blocks][components], fraction of the variance of the block's keys or values, descending
+    std::vector<std::vector<float>> key_explained, value_explained;
     // held-out figures of the fit; NaN when not measured
     double hidden_fvu = NAN, key_fvu = NAN, value_fvu = NAN, kl_nats = NAN, top1_agreement = NAN;
 };
 
 struct CandidateView {
     TokenId id = 0;
-    std::string text;   // displayable
+    std::string text;  // displayable
     float probability = 0;
 };
 
 struct TokenView {
     TokenId id = 0;
-    std::string text;               // displayable UTF-8: newline as is, incomplete bytes as <0xE4>
-    float log_probability = NAN;    // nats; NaN for the first token
-    float entropy = NAN;            // nats, of the next-token distribution
-    float anomaly = NAN;            // percentile 0..100
-    float hidden_fvu = NAN;         // reconstruction error of this token
+    std::string text;             // displayable UTF-8: newline as is, incomplete bytes as <0xE4>
+    float log_probability = NAN;  // nats; NaN for the first token
+    float entropy = NAN;          // nats, of the next-token distribution
+    float anomaly = NAN;          // percentile 0..100
+    float hidden_fvu = NAN;       // reconstruction error of this token
     bool special = false, prompt = false, edited = false;  // edited: an intervention replaced its rows
-    ThoughtId thought = 0;          // that owns it
-    int64_t position = 0;           // in the path
-    std::vector<CandidateView> next;  // ten most likely next tokens
+    ThoughtId thought = 0;                                 // that owns it
+    int64_t position = 0;                                  // in the path
+    std::vector<CandidateView> next;                       // ten most likely next tokens
 };
 
 // root -> current thought
@@ -79,14 +81,14 @@ struct ThoughtView {
     ThoughtId id = 0, parent = 0, other_parent = 0;
     EdgeKind edge = EdgeKind::root;
     int64_t prefix = 0, tokens = 0, prompt_tokens = 0, path_tokens = 0;
-    std::string label;              // user's, or empty
-    std::string text;               // first words of its own tokens, one line
-    std::string detail;             // how the edge was made, one line: "blocks 12-15 hidden #3 set to +2.0 sd at 17"
+    std::string label;   // user's, or empty
+    std::string text;    // first words of its own tokens, one line
+    std::string detail;  // how the edge was made, one line: "blocks 12-15 hidden #3 set to +2.0 sd at 17"
     std::string note;
     bool bookmarked = false, generating = false, has_hidden = false, has_kv = false;
     float mean_log_probability = NAN, max_anomaly = NAN;
     double reward = 0;
-    int64_t bytes = 0;              // of its rows in memory
+    int64_t bytes = 0;  // of its rows in memory
 };
 
 struct GraphView {
@@ -97,25 +99,25 @@ struct GraphView {
 // z of the selected token, in standard deviations from the mean of the reference set.
 struct LatentView {
     TokenRef token;
-    std::vector<std::vector<float>> hidden;       // [groups][components]
-    std::vector<std::vector<float>> key, value;   // [blocks][components]
+    std::vector<std::vector<float>> hidden;      // [groups][components]
+    std::vector<std::vector<float>> key, value;  // [blocks][components]
 };
 
 struct PreviewRow {
     TokenId id = 0;
     std::string text;
-    float before = 0, control = 0, edited = 0;    // probabilities
+    float before = 0, control = 0, edited = 0;  // probabilities
 };
 
 // The next-token distribution after the token: exact, with decode(z), and with decode(edited z).
 struct PreviewView {
     TokenRef at;
     std::vector<LatentEdit> edits;
-    std::vector<PreviewRow> rows;                 // union of the ten most likely of each, by max probability
-    double kl_control = 0;                        // KL(before || control), nats: the codec's own error
-    double kl_edited = 0;                         // KL(control || edited), nats: the effect
+    std::vector<PreviewRow> rows;                          // union of the ten most likely of each, by max probability
+    double kl_control = 0;                                 // KL(before || control), nats: the codec's own error
+    double kl_edited = 0;                                  // KL(control || edited), nats: the effect
     double distance_control = NAN, distance_edited = NAN;  // of z from the reference cloud; 1 is typical
-    double milliseconds = 0;                      // from command to result
+    double milliseconds = 0;                               // from command to result
 };
 
 struct AnomalyView {
@@ -141,23 +143,26 @@ struct TrajectoryPoint {
 struct TrajectoryView {
     std::vector<ThoughtId> thoughts;
     int64_t group = -1;
-    std::vector<TrajectoryPoint> points;          // by thought, then position
-    std::array<float, 3> explained{};             // fraction of variance of the first three axes
+    std::vector<TrajectoryPoint> points;  // by thought, then position
+    std::array<float, 3> explained{};     // fraction of variance of the first three axes
     // The edited z of the preview in the same basis, and where it started from.
     bool has_edit = false;
     std::array<float, 3> edit_from{}, edit_to{};
-    double edit_distance = NAN;                   // from the reference cloud; 1 is typical
+    double edit_distance = NAN;  // from the reference cloud; 1 is typical
 };
 
-struct ByteLine { std::string label; double bytes_per_token = 0; };
+struct ByteLine {
+    std::string label;
+    double bytes_per_token = 0;
+};
 
 struct ReconstructionView {
     ThoughtId thought = 0;
     int64_t tokens = 0, first_tokens = 4, layers = 0, kv_heads = 0;
     std::vector<float> hidden_mse, hidden_fvu, hidden_fvu_first;  // [layers]
     std::vector<float> key_mse, value_mse, key_fvu, value_fvu;    // [layers * kv_heads]
-    std::vector<ByteLine> account;                // every part that is stored
-    double bytes_per_token = 0;                   // of the whole path, all parts
+    std::vector<ByteLine> account;                                // every part that is stored
+    double bytes_per_token = 0;                                   // of the whole path, all parts
     double raw_fp16_bytes_per_token = 0, replay_bytes_per_token = 4;
     int64_t sidecar_bytes = 0;
     // MeasureResume; NaN until asked for
@@ -167,40 +172,46 @@ struct ReconstructionView {
 
 struct JobView {
     int64_t id = 0;
-    std::string name, message;     // message: stage, or the error
+    std::string name, message;  // message: stage, or the error
     double progress = 0, seconds = 0, seconds_left = NAN;
     enum class State { queued, running, done, cancelled, failed } state = State::running;
     bool cancellable = true;
 };
 
 struct LogLine {
-    double time = 0;               // seconds since the epoch
+    double time = 0;  // seconds since the epoch
     enum class Level { info, warning, error } level = Level::info;
     std::string text;
 };
 
-struct ErrorView { int64_t id = 0; std::string title, message; };
+struct ErrorView {
+    int64_t id = 0;
+    std::string title, message;
+};
 
 struct StatusView {
     double tokens_per_second = 0;  // of the running or last generation
     int64_t resident_bytes = 0;
+    int64_t rows_bytes = 0;     // of the states and edits of all thoughts, in memory
+    int64_t memory_budget = 0;  // that those should keep to; 0: none
     int threads = 0;
     bool generating = false, busy = false;
 };
 
 struct SessionView {
-    std::string folder;            // empty: never saved
+    std::string folder;  // empty: never saved
     bool modified = false;
-    std::string view;              // the app's JSON of an opened session
-    int64_t opened = 0;            // counts OpenSession/NewSession, so the app can tell a new one
+    std::string view;        // the app's JSON of an opened session
+    int64_t opened = 0;      // counts OpenSession/NewSession, so the app can tell a new one
+    bool read_only = false;  // another process has it open: changes are saved under another name
 };
 
 struct Snapshot {
     uint64_t version = 0;
-    std::shared_ptr<const ModelView> model;                    // never null
-    std::shared_ptr<const SidecarView> sidecar;                // never null
-    std::shared_ptr<const GraphView> graph;                    // never null
-    std::shared_ptr<const PathView> path;                      // of the current thought
+    std::shared_ptr<const ModelView> model;      // never null
+    std::shared_ptr<const SidecarView> sidecar;  // never null
+    std::shared_ptr<const GraphView> graph;      // never null
+    std::shared_ptr<const PathView> path;        // of the current thought
     TokenRef selected;
     ThoughtId current = 0;
     FeatureMap feature_map = FeatureMap::elu1;
@@ -209,9 +220,9 @@ struct Snapshot {
     std::shared_ptr<const AnomalyView> anomaly;
     std::shared_ptr<const TrajectoryView> trajectory;
     std::shared_ptr<const ReconstructionView> reconstruction;
-    std::shared_ptr<const std::vector<JobView>> jobs;          // never null; newest last
-    std::shared_ptr<const std::vector<LogLine>> log;           // never null
-    std::vector<ErrorView> errors;                             // not dismissed yet
+    std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
+    std::shared_ptr<const std::vector<LogLine>> log;   // never null
+    std::vector<ErrorView> errors;                     // not dismissed yet
     StatusView status;
     SessionView session;
 };

@@ -13,7 +13,7 @@ TaskList::~TaskList() {
 }
 
 Task& TaskList::add(std::unique_ptr<Task> task) {
-    const int64_t job = notices_.open_job(task->name());
+    const int64_t job = task->kind() == TaskKind::preview ? 0 : notices_.open_job(task->name());
     entries_.push_back({std::move(task), job, false});
     return *entries_.back().task;
 }
@@ -30,7 +30,8 @@ void TaskList::wake() {
 }
 
 Task* TaskList::find(TaskKind kind) const {
-    const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.task->kind() == kind; });
+    const auto found =
+        std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.task->kind() == kind; });
     return found == entries_.end() ? nullptr : found->task.get();
 }
 
@@ -66,6 +67,7 @@ void TaskList::stop(TaskKind kind) {
 }
 
 bool TaskList::stop_job(int64_t job) {
+    if (job == 0) return false;
     const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.job == job; });
     if (entry == entries_.end()) return false;
     stop(entry);

@@ -30,10 +30,10 @@ class Task {
     Task(const Task&) = delete;
     Task& operator=(const Task&) = delete;
 
-    virtual Step step() = 0;                       // throws to fail
-    virtual void stop() {}                         // asked to end early; keeps what is worth keeping
+    virtual Step step() = 0;                             // throws to fail
+    virtual void stop() {}                               // asked to end early; keeps what is worth keeping
     virtual void failed(const std::string&) { stop(); }  // after step() threw
-    virtual double progress() const { return 0; }  // 0..1
+    virtual double progress() const { return 0; }        // 0..1
     virtual std::string stage() const { return {}; }
 
     TaskKind kind() const { return kind_; }
@@ -44,30 +44,30 @@ class Task {
     std::string name_;
 };
 
-// The tasks at hand, each with its entry in the list of jobs.
+// The tasks at hand, each with its entry in the list of jobs; but not previews: a slider makes hundreds.
 class TaskList {
    public:
     explicit TaskList(Notices& notices) : notices_(notices) {}
     ~TaskList();
 
     Task& add(std::unique_ptr<Task> task);
-    Task* next();        // of the first kind, oldest first; null when all wait or none is there
-    void wake();         // waiting ones are to be asked again
+    Task* next();  // of the first kind, oldest first; null when all wait or none is there
+    void wake();   // waiting ones are to be asked again
     Task* find(TaskKind kind) const;
     bool has(TaskKind kind) const { return find(kind) != nullptr; }
     bool empty() const { return entries_.empty(); }
     bool only_background() const;
 
-    void ran(Task& task, Step step);                           // after its step
+    void ran(Task& task, Step step);  // after its step
     void failed(Task& task, const std::string& message);
-    void stop(TaskKind kind);                                    // all of a kind
-    bool stop_job(int64_t job);                                  // false: no such job
+    void stop(TaskKind kind);    // all of a kind
+    bool stop_job(int64_t job);  // false: no such job
     void stop_all_but(std::initializer_list<TaskKind> kept);
 
    private:
     struct Entry {
         std::unique_ptr<Task> task;
-        int64_t job = 0;
+        int64_t job = 0;  // 0: none
         bool waiting = false;
     };
     using Entries = std::vector<Entry>;

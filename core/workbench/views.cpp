@@ -37,7 +37,8 @@ bool is_edited(const Thought& thought, int64_t position) {
 // The words that a user would know a thought by: what was asked, else what was said.
 std::string words_of(const Desk& desk, const Thought& thought) {
     const auto prompt = thought.provenance.find("prompt");
-    if (prompt != thought.provenance.end() && prompt->is_string()) return one_line(displayable(prompt->get<std::string>()), kFirstWords);
+    if (prompt != thought.provenance.end() && prompt->is_string())
+        return one_line(displayable(prompt->get<std::string>()), kFirstWords);
     if (!desk.model) return {};
     std::vector<TokenId> words;
     for (size_t i = 0; i < thought.tokens.size() && i < kFirstWords; ++i)
@@ -99,7 +100,8 @@ std::vector<std::vector<float>> rows_of(const at::Tensor& table) {
 
 std::vector<std::vector<float>> hidden_rows(const HiddenCodec& codec, const at::Tensor& z) {
     std::vector<std::vector<float>> rows = rows_of(standardized(z, codec.component_mean(), codec.component_std()));
-    for (size_t g = 0; g < rows.size(); ++g) rows[g].resize(static_cast<size_t>(codec.components(static_cast<int64_t>(g))));
+    for (size_t g = 0; g < rows.size(); ++g)
+        rows[g].resize(static_cast<size_t>(codec.components(static_cast<int64_t>(g))));
     return rows;
 }
 
@@ -153,6 +155,8 @@ SidecarView sidecar_view(const Desk& desk) {
     view.bits = setting(pca, "bits");
     for (size_t g = 0; g < sidecar.hidden().groups().size(); ++g)
         view.groups.push_back(group_view(sidecar.hidden(), static_cast<int64_t>(g)));
+    view.key_explained = rows_of(sidecar.kv().key_explained());
+    view.value_explained = rows_of(sidecar.kv().value_explained());
     view.hidden_fvu = figure(info.figures, "hidden_fvu");
     view.key_fvu = figure(info.figures, "key_fvu");
     view.value_fvu = figure(info.figures, "value_fvu");
@@ -178,7 +182,8 @@ TokenView token_view(const Desk& desk, const Thought& thought, int64_t index) {
     view.position = thought.prefix + index;
     view.edited = is_edited(thought, view.position);
     view.next.reserve(stats.next.size());
-    for (const Candidate& next : stats.next) view.next.push_back({next.id, token_text(desk, next.id), next.probability});
+    for (const Candidate& next : stats.next)
+        view.next.push_back({next.id, token_text(desk, next.id), next.probability});
     return view;
 }
 

@@ -11,10 +11,11 @@
 namespace savepoint {
 
 struct WorkbenchOptions {
-    std::string data_folder;          // fitted sidecars live in <data_folder>/<model sha256, first 16>/
-    std::string device = "auto";      // "cpu", "cuda", "auto"
-    int threads = 0;                  // 0: the processors this process may use
-    bool fit_when_missing = true;     // fit the default sidecar in the background when none is stored
+    std::string data_folder;       // fitted sidecars live in <data_folder>/<model sha256, first 16>/
+    std::string device = "auto";   // "cpu", "cuda", "auto"
+    int threads = 0;               // 0: the processors this process may use
+    bool fit_when_missing = true;  // fit the default sidecar in the background when none is stored
+    int64_t memory_budget = -1;    // bytes of the states of all thoughts; 0: no limit, -1: half of the memory
     FitSettings fit;
 };
 
@@ -28,7 +29,7 @@ class Workbench {
     ~Workbench();  // cancels, joins
 
     void submit(Command command);
-    std::shared_ptr<const Snapshot> snapshot() const;      // never null
+    std::shared_ptr<const Snapshot> snapshot() const;  // never null
     // Called on the worker thread after each new snapshot; keep it short (the app wakes its event loop).
     void on_change(std::function<void()> callback);
 

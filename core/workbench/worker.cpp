@@ -89,6 +89,7 @@ void Worker::run() {
         redo();
         begin_background();
         const bool worked = run_one_step();
+        desk_.memory.enforce(desk_, idleness() != Idle::no);
         publish(!worked);
         note_idleness();
         if (!worked) sleep();
@@ -111,8 +112,10 @@ void Worker::hold_or_carry_out(const Received& received) {
     const bool loading = desk_.tasks.has(TaskKind::load);
     // What came before must not be overtaken.
     const bool behind_others = !desk_.held.empty();
-    if ((loading || behind_others) && !runs_while_loading(received.command)) desk_.held.push_back(received);
-    else carry_out(received);
+    if ((loading || behind_others) && !runs_while_loading(received.command))
+        desk_.held.push_back(received);
+    else
+        carry_out(received);
 }
 
 void Worker::carry_out(const Received& received) {
@@ -139,10 +142,13 @@ void Worker::redo() {
 }
 
 void Worker::begin_background() {
+    desk_.want_selected_rows();
     if (!desk_.analyses.wanted(desk_) || desk_.tasks.has(TaskKind::analysis)) return;
     try {
-        if (desk_.analyses.missing(desk_)) desk_.tasks.add(std::make_unique<AnalysisTask>(desk_));
-        else desk_.analyses.sleep();
+        if (desk_.analyses.missing(desk_))
+            desk_.tasks.add(std::make_unique<AnalysisTask>(desk_));
+        else
+            desk_.analyses.sleep();
     } catch (const std::exception& problem) {
         desk_.analyses.sleep();
         desk_.notices.error("Analysing the path", problem.what());

@@ -174,12 +174,51 @@ TEST_CASE("two writers: the second is told who holds the session") {
     {
         const SessionLock lock(saved.path);
         check_says([&] { save_session(saved.path, saved.story.contents); },
-                   {"a.savepoint: is being written by " + pid, "another name"});
+                   {"a.savepoint: is open in " + pid, "another name"});
         check_says([&] { const SessionLock second(saved.path); }, {pid});
         CHECK(save_session(saved.path, saved.story.contents, {.held = &lock}).blobs_total == 6);
+        CHECK(save_session(saved.path + "/", saved.story.contents, {.held = &lock}).blobs_total == 6);
+        CHECK_FALSE(lock.holds(saved.folder.path("b.savepoint")));
+        CHECK(inspect_session(saved.path, true).problems.empty());
         CHECK(toy::difference(saved.story.contents, open_session(saved.path)) == "");
     }
     CHECK(save_session(saved.path, saved.story.contents).blobs_total == 6);
+}
+
+TEST_CASE("a lock to open makes no folder, and the version of a session changes with what is saved") {
+    Saved saved;
+    const std::string none = saved.folder.path("none.savepoint");
+    CHECK(problem_of([&] { const SessionLock lock(none, false); }).find("none.savepoint") != std::string::npos);
+    CHECK_FALSE(fs::exists(none));
+    CHECK(session_version(none).empty());
+    const std::string version = session_version(saved.path);
+    CHECK(version.size() == 64);
+    CHECK(session_version(saved.path) == version);
+    saved.story.contents.selected = {saved.story.edited, 46};
+    save_session(saved.path, saved.story.contents);
+    CHECK(session_version(saved.path) != version);
+}
+
+TEST_CASE("the selected token is kept; sessions from before have none") {
+    Saved saved;
+    CHECK_FALSE(read_manifest(saved.path).contains("selected"));
+    CHECK(open_session(saved.path).selected == TokenRef{});
+    saved.story.contents.selected = {saved.story.edited, 46};
+    save_session(saved.path, saved.story.contents);
+    CHECK(open_session(saved.path).selected == TokenRef{saved.story.edited, 46});
+    const json good = read_manifest(saved.path);
+    const auto refuse = [&](const json& selected, const std::string& word) {
+        json bad = good;
+        bad["selected"] = selected;
+        write_manifest(saved.path, bad);
+        check_says([&] { open_session(saved.path); }, {"manifest.json: ", word});
+    };
+    refuse({{"thought", 999}, {"position", 0}}, "selected.thought");
+    refuse({{"thought", 0}, {"position", 0}}, "selected.thought");
+    refuse({{"thought", 1}, {"position", 64}}, "selected.position");
+    refuse({{"thought", 1}, {"position", -1}}, "selected.position");
+    refuse({{"thought", 1}}, "selected.position");
+    refuse(7, "selected");
 }
 
 TEST_CASE("the lock of a process that was killed does not block") {
@@ -196,7 +235,7 @@ TEST_CASE("the lock of a process that was killed does not block") {
     char answer = 0;
     REQUIRE(::read(ready[0], &answer, 1) == 1);
     CHECK(answer == 'y');
-    CHECK(problem_of([&] { save_session(saved.path, saved.story.contents); }).find("is being written") !=
+    CHECK(problem_of([&] { save_session(saved.path, saved.story.contents); }).find("is open in process") !=
           std::string::npos);
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);

@@ -102,7 +102,10 @@ TEST_CASE("the two-minute tour: generate, look inside, edit, resume, save, reope
     CHECK(view->detail.find("hidden #") != std::string::npos);
     CHECK(view->tokens == 1 + 8);
     CHECK(shown->path->tokens[static_cast<size_t>(at)]->edited);
-    CHECK(shown->selected == token);
+    const TokenRef edited{branch, at};
+    CHECK(shown->selected == edited);
+    REQUIRE(shown->latent);
+    CHECK(shown->latent->token == edited);
 
     // What the preview promised is what the branch was sampled from.
     const auto& next = shown->path->tokens[static_cast<size_t>(at)]->next;
@@ -127,7 +130,8 @@ TEST_CASE("the two-minute tour: generate, look inside, edit, resume, save, reope
     CHECK(again->session.view == "{\"layout\": 1}");
     CHECK(again->graph->thoughts.size() == 2);
     CHECK(again->current == branch);
-    CHECK(again->selected == token);
+    CHECK(again->selected == edited);
+    CHECK(again->session.read_only);  // the first workbench still has it
     CHECK(thought(*again, branch)->label == "pushed");
     CHECK(ids_of(*again) == branch_ids);
     REQUIRE(again->latent);  // its hidden states were recomputed
