@@ -26,12 +26,13 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     ImGui::DockBuilderRemoveNode(dockspace);
     ImGui::DockBuilderAddNode(dockspace, ImGuiDockNodeFlags_DockSpace);
     ImGui::DockBuilderSetNodeSize(dockspace, size);
-    // On a narrow window the instruments get relatively more: they have a least useful width.
-    const float right_part = size.x < 1450 ? 0.36f : 0.345f;
+    // The instruments get almost half: sliders and next-token bars stand side by side there. Text needs little more
+    // than a column.
+    const float right_part = size.x < 1450 ? 0.46f : 0.45f;
     ImGuiID right = 0, left = 0, centre = dockspace, below_right = 0, below_centre = 0;
     right = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Right, right_part, nullptr, &centre);
-    left = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Left, 0.53f, nullptr, &centre);
-    below_right = ImGui::DockBuilderSplitNode(right, ImGuiDir_Down, 0.44f, nullptr, &right);
+    left = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Left, 0.5f, nullptr, &centre);
+    below_right = ImGui::DockBuilderSplitNode(right, ImGuiDir_Down, 0.42f, nullptr, &right);
     below_centre = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Down, 0.55f, nullptr, &centre);
     ImGui::DockBuilderDockWindow("Transcript", left);
     ImGui::DockBuilderDockWindow("Thought graph", centre);

@@ -36,12 +36,13 @@ std::string default_model() {
     return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
 }
 
-std::unique_ptr<Workbench> open_workbench(const Arguments& arguments) {
+std::unique_ptr<Workbench> open_workbench(const Arguments& arguments, int64_t memory_budget) {
     WorkbenchOptions options;
     options.data_folder = arguments.data;
     options.device = arguments.device;
     options.threads = arguments.threads;
     options.fit_when_missing = !arguments.no_fit;
+    options.memory_budget = memory_budget;
     auto workbench = std::make_unique<Workbench>(options);
     workbench->submit(command::LoadModel{arguments.model.empty() ? default_model() : arguments.model});
     if (!arguments.session.empty()) workbench->submit(command::OpenSession{arguments.session});
@@ -54,7 +55,7 @@ app::Door door_of(Workbench& workbench) {
 
 int run_window(const Arguments& arguments) {
     app::Settings settings = app::load_settings(app::config_folder());
-    const auto workbench = open_workbench(arguments);
+    const auto workbench = open_workbench(arguments, settings.memory_budget);
     {
         app::Window window(settings, door_of(*workbench));
         workbench->on_change([&] { window.wake(); });
@@ -75,7 +76,7 @@ int take_screenshot(const Arguments& arguments) {
         std::cerr << "savepoint: --size: WIDTHxHEIGHT is expected, from 320x240 to 8192x8192\n";
         return 2;
     }
-    const auto workbench = open_workbench(arguments);
+    const auto workbench = open_workbench(arguments, settings.memory_budget);
     app::WindowOptions options;
     options.without_display = true, options.keep_layout = false;
     app::Window window(settings, door_of(*workbench), options);

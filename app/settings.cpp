@@ -90,6 +90,8 @@ Settings load_settings(const std::string& folder) {
     read(all, "recent", settings.recent);
     read(all, "closed", settings.closed);
     read(all, "tour_seen", settings.tour_seen);
+    read(all, "memory_budget", settings.memory_budget);
+    settings.memory_budget = std::max<int64_t>(settings.memory_budget, -1);
     std::string colour;
     read(all, "colour", colour);
     settings.colour = colour_from(colour);
@@ -110,7 +112,8 @@ void save_settings(const Settings& settings) {
                       {"generate", write_generate(settings.generate)},
                       {"recent", settings.recent},
                       {"closed", settings.closed},
-                      {"tour_seen", settings.tour_seen}};
+                      {"tour_seen", settings.tour_seen},
+                      {"memory_budget", settings.memory_budget}};
     std::error_code error;
     fs::create_directories(settings.folder, error);
     write_whole_file((fs::path(settings.folder) / "settings.json").string(),

@@ -18,7 +18,8 @@ struct Settings {
     std::vector<std::string> recent;  // session folders, latest first
     std::vector<std::string> closed;  // titles of panels that are not shown
     bool tour_seen = false;
-    std::string folder;  // where it was read from; empty: nothing is written (tests)
+    int64_t memory_budget = -1;  // bytes of the states of all thoughts; 0: no limit, -1: what the workbench takes
+    std::string folder;          // where it was read from; empty: nothing is written (tests)
 
     void remember_session(const std::string& session);
 };

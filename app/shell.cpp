@@ -8,12 +8,24 @@
 #include "app/layout.h"
 #include "app/status_bar.h"
 #include "app/theme.h"
+#include "views/chart.h"
 #include "views/panels.h"
 #include "views/widgets.h"
 
 namespace savepoint::app {
 
 using views::Frame;
+
+namespace {
+
+ThoughtId root_of(const GraphView& graph, ThoughtId id) {
+    // Parents come before their children, so one pass from the end follows the line up.
+    for (auto thought = graph.thoughts.rbegin(); thought != graph.thoughts.rend(); ++thought)
+        if (thought->id == id && thought->parent != 0) id = thought->parent;
+    return id;
+}
+
+}  // namespace
 
 Shell::Shell(Settings& settings, std::function<void(Command)> submit)
     : settings_(settings), submit_(std::move(submit)), panels_(views::make_panels()) {
@@ -37,6 +49,7 @@ void Shell::prepare(const Snapshot& snapshot, float scale) {
         apply_theme(applied_font_, scale);
     }
     follow_session(snapshot);
+    keep_position(snapshot);
     if (pending_layout_.empty()) return;
     ImGui::LoadIniSettingsFromMemory(pending_layout_.c_str(), pending_layout_.size());
     pending_layout_.clear();
@@ -49,8 +62,27 @@ void Shell::follow_session(const Snapshot& snapshot) {
     last_folder_ = session.folder;
     if (session.opened == opened_) return;
     opened_ = session.opened;
+    shown_ = snapshot.current, left_ = {};
     ui_.edits.clear();
     if (!session.view.empty()) read_view_json(session.view, ui_.colour, pending_layout_);
+}
+
+// A branch and its original are compared at the same position: when the one takes the place of the other, in the
+// transcript, what was selected there is selected here. It may have to be waited for: a branch grows.
+void Shell::keep_position(const Snapshot& snapshot) {
+    if (snapshot.current != shown_) {
+        const bool related =
+            shown_ != 0 && root_of(*snapshot.graph, shown_) == root_of(*snapshot.graph, snapshot.current);
+        left_ = related ? snapshot.selected : TokenRef{};
+        shown_ = snapshot.current;
+    }
+    if (left_.position < 0 || !snapshot.path || snapshot.path->thought != shown_) return;
+    const auto& tokens = snapshot.path->tokens;
+    const bool there = left_.position < static_cast<int64_t>(tokens.size());
+    if (snapshot.selected == left_ && !there && snapshot.path->generating) return;
+    if (snapshot.selected == left_ && there && !views::find_token(snapshot, left_))
+        submit_(command::Select{{tokens[left_.position]->thought, left_.position}});
+    left_ = {};
 }
 
 void Shell::draw(const Snapshot& snapshot) {
@@ -61,7 +93,7 @@ void Shell::draw(const Snapshot& snapshot) {
     Frame frame{snapshot, submit_, ui_};
     for (auto& act : std::exchange(pending_, {})) act(frame);
     draw_menu(frame);
-    draw_status_bar(frame);
+    if (draw_status_bar(frame) || std::exchange(memory_wanted_, false)) memory_.open(snapshot.status);
     draw_dockspace();
     draw_panels(frame);
     take_shortcuts(frame);
@@ -123,7 +155,10 @@ void Shell::show_panel(const std::string& title) {
 }
 
 void Shell::draw_menu(Frame& frame) {
-    if (!ImGui::BeginMainMenuBar()) return;
+    ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, 0);
+    const bool open = ImGui::BeginMainMenuBar();
+    ImGui::PopStyleVar();
+    if (!open) return;
     if (ImGui::BeginMenu("File")) {
         draw_file_menu(frame);
         ImGui::EndMenu();
@@ -136,6 +171,8 @@ void Shell::draw_menu(Frame& frame) {
         views::tooltip("Back to the thought that the current one came from. Nothing is lost: this is how to undo.");
         if (ImGui::MenuItem("Stop generating", "Esc", false, frame.snapshot.status.generating))
             submit_(command::Stop{});
+        ImGui::Separator();
+        if (ImGui::MenuItem("Memory for states...")) memory_wanted_ = true;
         ImGui::EndMenu();
     }
     if (ImGui::BeginMenu("View")) {
@@ -204,6 +241,10 @@ void Shell::draw_dialogs(Frame& frame) {
     if (tour_.active()) settings_.tour_seen = true;
     if (std::exchange(quit_asked_, false)) guard("quitting", [this] { quits_ = true; });
     draw_unsaved(frame);
+    if (const auto bytes = memory_.draw(frame.snapshot.status)) {
+        settings_.memory_budget = *bytes;
+        submit_(command::SetMemoryBudget{*bytes});
+    }
     draw_error(frame);
     draw_about();
 }

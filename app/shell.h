@@ -9,6 +9,7 @@
 
 #include "app/command_palette.h"
 #include "app/file_dialog.h"
+#include "app/memory_dialog.h"
 #include "app/settings.h"
 #include "app/tour.h"
 #include "views/frame.h"
@@ -42,6 +43,7 @@ class Shell {
     static const std::vector<Export>& exports();
 
     void follow_session(const Snapshot& snapshot);
+    void keep_position(const Snapshot& snapshot);
     void draw_menu(views::Frame& frame);
     void draw_file_menu(views::Frame& frame);
     void draw_view_menu(views::Frame& frame);
@@ -73,6 +75,7 @@ class Shell {
     std::vector<std::unique_ptr<views::Panel>> panels_;
     CommandPalette palette_;
     FileDialog files_;
+    MemoryDialog memory_;
     Tour tour_;
     const Snapshot* snapshot_ = nullptr;                       // during draw()
     std::vector<std::function<void(views::Frame&)>> pending_;  // palette entries of panels, run in the next frame
@@ -81,11 +84,13 @@ class Shell {
     std::string pending_layout_;
     std::vector<std::string> front_;  // panels to bring forward, one a frame
     std::string last_folder_;
+    ThoughtId shown_ = 0;  // the current thought of the last frame
+    TokenRef left_;        // the token that was selected when another thought became current; none: position -1
     int64_t opened_ = 0, error_shown_ = 0;
     float applied_font_ = 0, applied_scale_ = 0;
     ImGuiID dockspace_ = 0;
-    bool reset_layout_ = false, quit_asked_ = false, quits_ = false, about_ = false, saving_ = false,
-         first_frame_ = true;
+    bool reset_layout_ = false, memory_wanted_ = false, quit_asked_ = false, quits_ = false, about_ = false,
+         saving_ = false, first_frame_ = true;
 };
 
 }  // namespace savepoint::app

@@ -44,7 +44,7 @@ void Shell::open_model() {
 }
 
 void Shell::save() {
-    if (snapshot_->session.folder.empty())
+    if (snapshot_->session.folder.empty() || snapshot_->session.read_only)
         save_as();
     else
         save_to(snapshot_->session.folder);
@@ -137,6 +137,7 @@ void Shell::add_view_actions(std::vector<Action>& actions) {
     for (auto& panel : panels_)
         actions.push_back(
             {std::string("Show ") + panel->title(), "", [this, title = panel->title()] { show_panel(title); }});
+    actions.push_back({"Memory for states", "", [this] { memory_wanted_ = true; }});
     actions.push_back({"Reset layout", "", [this] { reset_layout_ = true; }});
     actions.push_back({"Larger text", "Ctrl+=", [this] { change_font(1); }});
     actions.push_back({"Smaller text", "Ctrl+-", [this] { change_font(-1); }});

@@ -32,7 +32,7 @@ void set_sizes(ImGuiStyle& style) {
     style.GrabRounding = 3;
     style.TabRounding = 4;
     style.WindowBorderSize = 1;
-    style.FrameBorderSize = 0;
+    style.FrameBorderSize = 1;  // an empty box or field is seen for what it is
     style.TabBorderSize = 0;
     style.TabBarBorderSize = 1;
     style.TabBarOverlineSize = 2;
@@ -52,7 +52,7 @@ void set_surfaces(ImVec4* c) {
     c[ImGuiCol_WindowBg] = rgb(palette::panel);
     c[ImGuiCol_ChildBg] = rgb(palette::panel, 0);
     c[ImGuiCol_PopupBg] = rgb(IM_COL32(23, 27, 34, 255), 0.985f);
-    c[ImGuiCol_Border] = rgb(palette::border);
+    c[ImGuiCol_Border] = rgb(IM_COL32(63, 73, 88, 255));
     c[ImGuiCol_BorderShadow] = {0, 0, 0, 0};
     c[ImGuiCol_TitleBg] = c[ImGuiCol_TitleBgActive] = c[ImGuiCol_TitleBgCollapsed] = rgb(palette::background);
     c[ImGuiCol_MenuBarBg] = rgb(palette::background);

@@ -1,6 +1,7 @@
 #include "app/tour.h"
 
 #include <imgui.h>
+#include <imgui_internal.h>
 
 #include <algorithm>
 #include <string>
@@ -44,6 +45,16 @@ void tick(ImVec2 at, float em, bool done, int number) {
     list->AddText({centre.x - size.x / 2, centre.y - size.y / 2}, palette::text_dim, text.c_str());
 }
 
+// Low in the transcript, above the prompt: where the first minutes' text has not come yet, and nothing that the tour
+// talks about is covered. It can be dragged away.
+ImVec2 free_corner() {
+    const float em = ImGui::GetFontSize();
+    const ImGuiWindow* transcript = ImGui::FindWindowByName("Transcript");
+    const ImGuiViewport& view = *ImGui::GetMainViewport();
+    if (!transcript || !transcript->Active) return {view.WorkPos.x + em, view.WorkPos.y + view.WorkSize.y - em};
+    return {transcript->Pos.x + 1.2f * em, transcript->Pos.y + transcript->Size.y - 10 * em};
+}
+
 }  // namespace
 
 void Tour::start() {
@@ -73,10 +84,10 @@ void Tour::watch(const Snapshot& s, const SharedUi& ui) {
 void Tour::draw(const Snapshot& snapshot, const SharedUi& ui) {
     if (!active_) return;
     watch(snapshot, ui);
-    const float em = ImGui::GetFontSize(), width = 24 * em;
-    const ImGuiViewport& view = *ImGui::GetMainViewport();
-    ImGui::SetNextWindowPos({view.WorkPos.x + view.WorkSize.x - em, view.WorkPos.y + view.WorkSize.y - em},
-                            ImGuiCond_Appearing, {1, 1});
+    const float em = ImGui::GetFontSize();
+    const ImGuiWindow* transcript = ImGui::FindWindowByName("Transcript");
+    const float width = transcript ? std::clamp(transcript->Size.x - 2.4f * em, 16 * em, 24 * em) : 24 * em;
+    ImGui::SetNextWindowPos(free_corner(), ImGuiCond_Appearing, {0, 1});
     ImGui::SetNextWindowSize({width, 0});
     const ImGuiWindowFlags flags = ImGuiWindowFlags_NoDocking | ImGuiWindowFlags_NoResize |
                                    ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_NoSavedSettings |

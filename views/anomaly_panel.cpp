@@ -87,7 +87,7 @@ bool AnomalyPanel::draw_missing(Frame& frame) const {
         empty_state("Scoring the tokens", "The scores appear as they are computed.");
     } else if (has_text) {
         empty_state("Nothing to compare with yet",
-                    "Scores need reference statistics: fit a sidecar in the Model panel.");
+                    "Scores need reference statistics: fit a sidecar under Model and sidecar.");
     } else {
         empty_state("No scores yet", "Generate from a prompt: each token is scored against ordinary text.");
     }

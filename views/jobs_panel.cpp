@@ -1,6 +1,7 @@
 #include "views/jobs_panel.h"
 
 #include <imgui.h>
+#include <imgui_internal.h>
 #include <imgui_stdlib.h>
 
 #include <algorithm>
@@ -58,7 +59,25 @@ std::string clock_time(double time) {
 
 bool alive(const JobView& job) { return job.state == JobView::State::running || job.state == JobView::State::queued; }
 
+// Cut where the cell ends; the whole of it is in the tooltip.
+void cell_text(const std::string& text) {
+    const ImVec2 at = ImGui::GetCursorScreenPos();
+    const float width = ImGui::GetContentRegionAvail().x, height = ImGui::GetFrameHeight();
+    const float y = at.y + ImGui::GetStyle().FramePadding.y;
+    ImGui::RenderTextEllipsis(ImGui::GetWindowDrawList(), {at.x, y}, {at.x + width, at.y + height}, at.x + width,
+                              text.c_str(), nullptr, nullptr);
+    ImGui::Dummy({width, height});
+    if (ImGui::CalcTextSize(text.c_str()).x > width) tooltip(text.c_str());
+}
+
 }  // namespace
+
+// A job, and how many like it had ended one after another before it: those are one line.
+struct JobsPanel::Row {
+    const JobView* job = nullptr;
+    int count = 1;
+    double seconds = 0;  // of all of them
+};
 
 std::string log_text(const LogLine& line) {
     return clock_time(line.time) + " " + level_name(line.level) + "  " + line.text;
@@ -70,15 +89,29 @@ void JobsPanel::draw(Frame& frame) {
     draw_log(*frame.snapshot.log);
 }
 
+// Newest first.
+std::vector<JobsPanel::Row> JobsPanel::rows_of(const std::vector<JobView>& jobs) {
+    std::vector<Row> rows;
+    for (auto job = jobs.rbegin(); job != jobs.rend(); ++job) {
+        const bool like_last = !rows.empty() && rows.back().job->name == job->name &&
+                               rows.back().job->state == job->state && job->state == JobView::State::done;
+        if (like_last)
+            ++rows.back().count, rows.back().seconds += job->seconds;
+        else
+            rows.push_back({&*job, 1, job->seconds});
+    }
+    return rows;
+}
+
 void JobsPanel::draw_jobs(Frame& frame) {
-    const auto& jobs = *frame.snapshot.jobs;
-    if (jobs.empty()) {
-        ImGui::TextDisabled("No jobs yet.");
+    const std::vector<Row> rows = rows_of(*frame.snapshot.jobs);
+    if (rows.empty()) {
+        ImGui::TextDisabled("No jobs yet: generating, fitting and measuring show here with their progress.");
         return;
     }
     const float em = ImGui::GetFontSize(), row = ImGui::GetFrameHeightWithSpacing();
     const float height =
-        std::min(row * (static_cast<float>(jobs.size()) + 1.2f), 0.5f * ImGui::GetContentRegionAvail().y);
+        std::min(row * (static_cast<float>(rows.size()) + 1.2f), 0.5f * ImGui::GetContentRegionAvail().y);
     const ImGuiTableFlags flags = ImGuiTableFlags_ScrollY | ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH;
     if (!ImGui::BeginTable("jobs", 4, flags, {0, height})) return;
     ImGui::TableSetupScrollFreeze(0, 1);
@@ -87,16 +120,16 @@ void JobsPanel::draw_jobs(Frame& frame) {
     ImGui::TableSetupColumn("Time", ImGuiTableColumnFlags_WidthFixed, 5.5f * em);
     ImGui::TableSetupColumn("##cancel", ImGuiTableColumnFlags_WidthFixed, 4 * em);
     ImGui::TableHeadersRow();
-    for (auto job = jobs.rbegin(); job != jobs.rend(); ++job) draw_job(frame, *job);
+    for (const Row& line : rows) draw_row(frame, line);
     ImGui::EndTable();
 }
 
-void JobsPanel::draw_job(Frame& frame, const JobView& job) {
+void JobsPanel::draw_row(Frame& frame, const Row& row) {
+    const JobView& job = *row.job;
     ImGui::PushID(("job " + std::to_string(job.id)).c_str());
     ImGui::TableNextRow();
     ImGui::TableNextColumn();
-    ImGui::AlignTextToFramePadding();
-    ImGui::TextUnformatted(job.name.c_str());
+    cell_text(drawable(job.name) + (row.count > 1 ? ", " + std::to_string(row.count) + " times" : ""));
     ImGui::TableNextColumn();
     if (job.state == JobView::State::running) {
         char percent[16];
@@ -109,13 +142,14 @@ void JobsPanel::draw_job(Frame& frame, const JobView& job) {
         ImGui::PopStyleColor();
         if (!job.message.empty() && job.state != JobView::State::queued) {
             ImGui::SameLine();
-            ImGui::TextUnformatted(job.message.c_str());
+            cell_text(drawable(job.message));
         }
     }
     if (!job.message.empty()) tooltip(job.message.c_str());
     ImGui::TableNextColumn();
     ImGui::AlignTextToFramePadding();
-    ImGui::TextUnformatted(job.state == JobView::State::queued ? "-" : format_duration(job.seconds).c_str());
+    ImGui::TextUnformatted(job.state == JobView::State::queued ? "-" : format_duration(row.seconds).c_str());
+    if (row.count > 1) tooltip(("All together; the last one took " + format_duration(job.seconds) + ".").c_str());
     if (!std::isnan(job.seconds_left) && job.state == JobView::State::running)
         tooltip(("about " + format_duration(job.seconds_left) + " left").c_str());
     ImGui::TableNextColumn();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "views/frame.h"
 
@@ -17,7 +18,9 @@ class JobsPanel : public Panel {
 
    private:
     void draw_jobs(Frame& frame);
-    void draw_job(Frame& frame, const JobView& job);
+    struct Row;
+    static std::vector<Row> rows_of(const std::vector<JobView>& jobs);
+    void draw_row(Frame& frame, const Row& row);
     void draw_log(const std::vector<LogLine>& log);
     void draw_log_tools(const std::vector<LogLine>& log);
     bool shows(const LogLine& line) const;

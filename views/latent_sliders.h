@@ -18,7 +18,7 @@ class LatentSliders {
 
     // Filter, order and number of rows, on one line.
     void draw_controls();
-    // `original`: z of the shown part, in standard deviations; `explained`: may be empty (keys and values).
+    // `original`: z of the shown part, in standard deviations; `explained`: may be empty (not known).
     Result draw(Frame& frame, const EditScope& scope, std::span<const float> original, std::span<const float> explained,
                 int64_t token);
 

@@ -76,7 +76,8 @@ void ModelPanel::draw(Frame& frame) {
 
 void ModelPanel::draw_model(const ModelView& model) {
     heading("Model");
-    ImGui::TextUnformatted(model.name.c_str());
+    ImGui::TextUnformatted(model_name(model).c_str());
+    tooltip("The file's name without its ending.");
     if (model.phase == Phase::working) return progress_bar(static_cast<float>(model.progress), "loading", 0);
     if (model.phase == Phase::failed) {
         ImGui::PushStyleColor(ImGuiCol_Text, palette::bad);
@@ -85,7 +86,8 @@ void ModelPanel::draw_model(const ModelView& model) {
         return;
     }
     if (!begin_properties("model")) return;
-    property("File", model.path);
+    property("File", drawable(model.path));
+    property("general.name", drawable(model.name), "What the file calls itself.");
     property("File size", format_bytes(static_cast<double>(model.file_bytes)), "On disk.");
     hash_row("SHA-256", model.sha256, "model hash",
              "Of the whole file. Sessions and sidecars name it and refuse another model.");

@@ -18,7 +18,9 @@ constexpr float kInputLines = 3.0f, kSystemLines = 2.0f;
 // A thin hint over an empty input, where its text will be.
 void hint_over_last_item(const char* hint) {
     const ImVec2 at = ImGui::GetItemRectMin(), pad = ImGui::GetStyle().FramePadding;
-    ImGui::GetWindowDrawList()->AddText({at.x + pad.x, at.y + pad.y}, with_alpha(palette::text_dim, 0.9f), hint);
+    const float width = ImGui::GetItemRectSize().x - 2 * pad.x;
+    ImGui::GetWindowDrawList()->AddText(nullptr, 0, {at.x + pad.x, at.y + pad.y}, with_alpha(palette::text_dim, 0.9f),
+                                        hint, nullptr, width);
 }
 
 // Any Enter but Shift+Enter sends instead of breaking the line, also where Dear ImGui would break it. What is pasted

@@ -19,7 +19,7 @@ class ReconstructionPanel : public Panel {
 
    private:
     bool draw_missing(Frame& frame) const;
-    void draw_errors(const ReconstructionView& view);
+    void draw_errors(const ReconstructionView& view, float chart);
     void draw_layer_chart(const ReconstructionView& view, float height) const;
     void draw_head_maps(const ReconstructionView& view) const;
     void draw_bytes(const ReconstructionView& view) const;

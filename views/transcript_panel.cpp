@@ -38,9 +38,9 @@ const ThoughtView* find_thought(const GraphView& graph, ThoughtId id) {
 
 // Where a colour map's ends are, when the map is not linear: a bar with marks at round values.
 void surprise_legend() {
-    const float em = ImGui::GetFontSize(), width = 7 * em, height = 0.55f * em;
-    ImGui::TextDisabled("log p");
-    ImGui::SameLine();
+    const float em = ImGui::GetFontSize(), height = 0.55f * em;
+    const float room = ImGui::GetContentRegionAvail().x - ImGui::CalcTextSize("0-10 nats").x - 0.8f * em;
+    const float width = std::clamp(room, 2 * em, 7 * em);
     ImGui::TextUnformatted("0");
     ImGui::SameLine(0, 0.4f * em);
     ImVec2 at = ImGui::GetCursorScreenPos();
@@ -155,8 +155,16 @@ void TranscriptPanel::draw_flow(Frame& frame, float height) {
     const PathView& path = *frame.snapshot.path;
     find_branches(frame);
     ImGui::PushStyleColor(ImGuiCol_ChildBg, palette::background);
+    // Room for a scrollbar is kept, so that lines do not break anew when one is needed; unneeded it is not seen.
+    const bool fits = flow_fits_;
+    if (fits)
+        for (const ImGuiCol colour :
+             {ImGuiCol_ScrollbarGrab, ImGuiCol_ScrollbarGrabHovered, ImGuiCol_ScrollbarGrabActive})
+            ImGui::PushStyleColor(colour, IM_COL32_BLACK_TRANS);
     ImGui::BeginChild("flow", {0, height}, ImGuiChildFlags_AlwaysUseWindowPadding,
                       ImGuiWindowFlags_AlwaysVerticalScrollbar);
+    if (fits) ImGui::PopStyleColor(3);
+    flow_fits_ = ImGui::GetScrollMaxY() <= 0;
     const float em = ImGui::GetFontSize(), line_height = std::round(1.55f * em), gutter = std::round(2.9f * em);
     const ImVec2 origin = ImGui::GetCursorScreenPos();
     flow_.update(path, std::max(4 * em, ImGui::GetContentRegionAvail().x - gutter - em));

@@ -55,7 +55,7 @@ class TranscriptPanel : public Panel {
     std::shared_ptr<const PathView> branches_of_path_;
     TokenRef menu_, cursor_, seen_selection_;  // cursor_: where the keys move from; ahead of the snapshot for a moment
     ThoughtId last_thought_ = 0;
-    bool at_bottom_ = true, menu_pending_ = false;
+    bool at_bottom_ = true, menu_pending_ = false, flow_fits_ = true;
     float worst_fvu_ = 0.1f;
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "views/palette.h"
@@ -110,6 +111,12 @@ bool empty_state(const char* headline, const char* advice, const char* button) {
     return ImGui::Button(button);
 }
 
+// What the user chose and knows: general.name in the file is often what a training run was called.
+std::string model_name(const ModelView& model) {
+    const std::string stem = std::filesystem::path(model.path).stem().string();
+    return drawable(stem.empty() ? model.name : stem);
+}
+
 std::string format_bytes(double bytes) {
     if (std::isnan(bytes)) return "-";
     static const char* units[] = {"B", "kB", "MB", "GB", "TB"};
@@ -143,9 +150,13 @@ std::string format_duration(double seconds) {
 }
 
 void colour_legend(const char* label, const char* low, const char* high, bool is_diverging) {
-    const float em = ImGui::GetFontSize(), width = 6 * em, height = 0.55f * em;
+    const float em = ImGui::GetFontSize(), height = 0.55f * em;
+    const float ends = ImGui::CalcTextSize(low).x + ImGui::CalcTextSize(high).x + 0.8f * em;
+    const float room = ImGui::GetContentRegionAvail().x - ends, name = ImGui::CalcTextSize(label).x + em;
+    const bool named = *label && room > name + 3 * em;  // a narrow panel has the bar and its ends only
+    const float width = std::clamp(named ? room - name : room, 2 * em, 6 * em);
     ImGui::AlignTextToFramePadding();
-    if (*label) ImGui::TextDisabled("%s", label), ImGui::SameLine();
+    if (named) ImGui::TextDisabled("%s", label), ImGui::SameLine();
     ImGui::TextUnformatted(low);
     ImGui::SameLine(0, 0.4f * em);
     ImVec2 at = ImGui::GetCursorScreenPos();

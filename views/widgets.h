@@ -14,6 +14,7 @@ void help_marker(const char* text);  // a dim (?) with a tooltip
 void tooltip(const char* text);      // for the last item, wrapped
 // An empty panel's centre: what is missing and what to do, with an optional button; true when it was pressed.
 bool empty_state(const char* headline, const char* advice, const char* button = nullptr);
+std::string model_name(const ModelView& model);           // its file's name without the ending
 std::string format_bytes(double bytes);                   // "1.2 MB"
 std::string format_number(double value, int digits = 3);  // "0.0123", "-" for NaN
 // A colour bar legend with its end labels, for sequential()/diverging() maps.

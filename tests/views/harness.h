@@ -50,7 +50,8 @@ class Harness {
 void register_panel_tests(Harness& harness);
 void register_shell_tests(Harness& harness);
 void register_workbench_tests(Harness& harness);
-void register_reopening_tests(Harness& harness);  // after those, in another window
+void register_reopening_tests(Harness& harness);                    // after those, in another window
+void register_portrait(Harness& harness, const std::string& name);  // a picture of a real session
 
 // Frames until `condition`, or false after `seconds`.
 bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool()>& condition);

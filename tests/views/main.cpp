@@ -1,6 +1,7 @@
-// views_tests [--test FILTER] [--pictures FOLDER] [--look]
+// views_tests [--test FILTER] [--pictures FOLDER] [--look | --portrait]
 //
-// The window, driven through its widgets. --look draws made-up sessions to PNG files and tests nothing.
+// The window, driven through its widgets. --look draws made-up sessions to PNG files and tests nothing; --portrait
+// makes a real session and draws it, as in the README.
 
 #include <chrono>
 #include <cstdio>
@@ -45,6 +46,15 @@ void look_empty(const std::string& pictures) {
     harness.window().write_picture(harness.picture("empty"));
 }
 
+int portray(const std::string& pictures) {
+    for (const ImVec2 size : {ImVec2(1600, 900), ImVec2(1280, 800)}) {
+        test::Harness harness(static_cast<int>(size.x), static_cast<int>(size.y), pictures);
+        const std::string name = "portrait-" + std::to_string(static_cast<int>(size.x));
+        if (harness.run("portrait", [&](test::Harness& h) { test::register_portrait(h, name); }) != 0) return 1;
+    }
+    return 0;
+}
+
 int run(const std::string& filter, const std::string& pictures) {
     {
         test::Harness harness(1600, 900, pictures);
@@ -67,7 +77,7 @@ int run(const std::string& filter, const std::string& pictures) {
 
 int main(int argc, char** argv) {
     std::string filter = "all", pictures = "views-pictures";
-    bool only_look = false;
+    bool only_look = false, portrait = false;
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--test") && i + 1 < argc)
             filter = argv[++i];
@@ -75,8 +85,12 @@ int main(int argc, char** argv) {
             pictures = argv[++i];
         else if (!std::strcmp(argv[i], "--look"))
             only_look = true;
+        else if (!std::strcmp(argv[i], "--portrait"))
+            portrait = true;
         else
-            return std::fprintf(stderr, "usage: views_tests [--test FILTER] [--pictures FOLDER] [--look]\n"), 2;
+            return std::fprintf(stderr,
+                                "usage: views_tests [--test FILTER] [--pictures FOLDER] [--look | --portrait]\n"),
+                   2;
     }
     if (only_look) {
         look(1600, 900, pictures);
@@ -84,5 +98,5 @@ int main(int argc, char** argv) {
         look_empty(pictures);
         return 0;
     }
-    return run(filter, pictures);
+    return portrait ? portray(pictures) : run(filter, pictures);
 }

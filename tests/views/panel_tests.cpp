@@ -189,6 +189,20 @@ void register_others(Harness& harness) {
         IM_CHECK_EQ(last<command::FitSidecar>(h.submitted()).settings.pca.hidden_components, 64);
         ctx->ItemUncheck("###fit settings");
     });
+    add(harness, "reconstruction_measures_a_resume", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Reconstruction");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "reconstruction");
+        ctx->SetRef(child(ctx, "//Reconstruction/scroll"));
+        ctx->ItemClick("**/Measure again");  // scrolls there if need be
+        IM_CHECK_EQ(last<command::MeasureResume>(h.submitted()).thought, 6);
+    });
+    add(harness, "keys_and_values_say_what_they_explain", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->ItemClick("//Latent editor/**/Keys");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "keys");
+        ctx->ItemClick("//Latent editor/**/Hidden");
+    });
     add(harness, "jobs_cancel_and_log_filter", [](ImGuiTestContext* ctx, Harness& h) {
         h.window().shell().show_panel("Jobs and log");
         ctx->Yield(4);

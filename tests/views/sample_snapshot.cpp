@@ -156,6 +156,10 @@ std::shared_ptr<const SidecarView> sidecar() {
         for (int64_t c = 0; c < kComponents; ++c) group.explained.push_back(0.22f * std::pow(c + 1.0f, -0.95f));
         view.groups.push_back(group);
     }
+    std::vector<float> of_block;
+    for (int64_t c = 0; c < kComponents; ++c) of_block.push_back(0.31f * std::pow(c + 1.0f, -1.1f));
+    view.key_explained.assign(kLayers, of_block);
+    view.value_explained.assign(kLayers, of_block);
     view.hidden_fvu = 0.071, view.key_fvu = 0.024, view.value_fvu = 0.118, view.kl_nats = 0.083,
     view.top1_agreement = 0.902;
     return std::make_shared<SidecarView>(view);
@@ -324,6 +328,9 @@ std::vector<JobView> jobs() {
     return {{1, "Load model", "SmolLM2-135M-Instruct.Q4_1.gguf", 1, 1.42, 0, done, false},
             {2, "Fit sidecar", "decomposing group 8 of 8", 1, 48.1, 0, done, true},
             {3, "Generate", "24 of 24 tokens", 1, 0.91, 0, done, true},
+            {8, "Previewing an edit", "", 1, 0.05, 0, done, true},
+            {9, "Previewing an edit", "", 1, 0.04, 0, done, true},
+            {10, "Previewing an edit", "", 1, 0.05, 0, done, true},
             {4, "Measure resume", "stopped by you", 0.4, 2.2, NAN, cancelled, true},
             {5, "Export trajectory.csv", "/mnt/nas is read-only: choose another folder", 0.0, 0.01, NAN, failed, false},
             {6, "Fit sidecar", "forward pass 31 of 96", 0.34, 12.6, 24.5, running, true},
@@ -370,7 +377,13 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->reconstruction = reconstruction();
     snapshot->jobs = std::make_shared<std::vector<JobView>>(jobs());
     snapshot->log = std::make_shared<std::vector<LogLine>>(log_lines());
-    snapshot->status = {26.4, 1'240'000'000, 2, false, true};
+    snapshot->status = {.tokens_per_second = 26.4,
+                        .resident_bytes = 1'240'000'000,
+                        .rows_bytes = 25'700'000,
+                        .memory_budget = 4'000'000'000,
+                        .threads = 2,
+                        .generating = false,
+                        .busy = true};
     snapshot->session = {"/home/ada/sessions/why is the sea blue.savepoint", true, "", 1};
     return snapshot;
 }

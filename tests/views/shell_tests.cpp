@@ -100,6 +100,42 @@ void register_layout(Harness& harness) {
         ctx->Yield(2);
         IM_CHECK_EQ(h.settings().font_size, app::kDefaultFont);
     });
+    add(harness, "memory_limit_is_set", [](ImGuiTestContext* ctx, Harness& h) {
+        ctx->ItemClick("//##Status/###states");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "memory");
+        ctx->SetRef("//Memory for states");
+        ctx->ItemInputValue("GB##limit", 2.5f);
+        ctx->ItemClick("Apply");
+        IM_CHECK_EQ(count<command::SetMemoryBudget>(h.submitted()), 1);
+        IM_CHECK_EQ(last<command::SetMemoryBudget>(h.submitted()).bytes, 2'500'000'000);
+        IM_CHECK_EQ(h.settings().memory_budget, 2'500'000'000);
+        h.settings().memory_budget = -1;
+    });
+    add(harness, "selection_keeps_its_position_across_branches", [](ImGuiTestContext* ctx, Harness& h) {
+        auto other = sample_snapshot();
+        other->current = 4;  // another branch of the same root: what is selected is not on its path
+        other->selected = {3, 40};
+        auto path = std::make_shared<PathView>(*other->path);
+        path->thought = 4;
+        auto token = std::make_shared<TokenView>(*path->tokens[40]);
+        token->thought = 4;
+        path->tokens[40] = token;
+        other->path = path;
+        h.show(other);
+        ctx->Yield(3);
+        IM_CHECK_EQ(count<command::Select>(h.submitted()), 1);
+        IM_CHECK(last<command::Select>(h.submitted()).token == (TokenRef{4, 40}));
+    });
+    add(harness, "token_of_another_path_leads_there", [](ImGuiTestContext* ctx, Harness& h) {
+        auto other = sample_snapshot();
+        other->selected = {7, 10};
+        h.show(other);
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "other-path");
+        ctx->ItemClick("//Latent editor/Make it current");
+        IM_CHECK_EQ(last<command::SetCurrent>(h.submitted()).thought, 7);
+    });
     add(harness, "tour_ticks_off", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->MenuClick("//##MainMenuBar/Help/Two-minute tour");
         ctx->Yield(3);

@@ -215,28 +215,34 @@ void drag_a_slider(ImGuiTestContext* ctx, Harness& h, int64_t position) {
     ctx->MouseDown();
     ctx->MouseMoveToPos({rect.Max.x - 0.12f * rect.GetWidth(), rect.GetCenter().y});
     IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->preview && !h.snapshot()->preview->edits.empty(); }));
-    const auto first = h.snapshot()->preview;
     ctx->MouseMoveToPos({rect.Min.x + 0.06f * rect.GetWidth(), rect.GetCenter().y});
     ctx->MouseUp();
-    // The preview follows the slider.
-    IM_CHECK(
-        wait_until(ctx, 60, [&] { return h.snapshot()->preview && h.snapshot()->preview->edits != first->edits; }));
+    // The preview follows the slider, to where it was let go.
+    IM_CHECK(wait_until(ctx, 60, [&] {
+        const auto s = h.snapshot();
+        return s->preview && s->preview->edits == h.window().shell().ui().edits && s->preview->edits[0].amount < 0;
+    }));
     const auto preview = h.snapshot()->preview;
-    IM_CHECK(preview->edits[0].amount < 0);
     IM_CHECK_GT(preview->kl_edited, 0);
     IM_CHECK(preview->rows.size() >= 10);
     picture_of_all(ctx, h, "tour-4-edit");
 }
 
-void resume_as_a_branch(ImGuiTestContext* ctx, Harness& h) {
+void resume_as_a_branch(ImGuiTestContext* ctx, Harness& h, int64_t position) {
     const size_t before = h.snapshot()->graph->thoughts.size();
+    const ThoughtId parent = h.snapshot()->current;
     ctx->ItemClick("//Latent editor/Resume from here");
     IM_CHECK(wait_until(ctx, 120,
                         [&] { return h.snapshot()->graph->thoughts.size() == before + 1 && settled(*h.snapshot()); }));
-    const ThoughtView& branch = h.snapshot()->graph->thoughts.back();
+    const ThoughtView branch = h.snapshot()->graph->thoughts.back();
     IM_CHECK(branch.edge == EdgeKind::intervention);
-    IM_CHECK_EQ(branch.parent, h.snapshot()->graph->thoughts.front().id);
+    IM_CHECK_EQ(branch.parent, parent);
     IM_CHECK_GT(branch.tokens, 0);
+    // The same position is selected on the branch: its latent is there to compare.
+    IM_CHECK(wait_until(ctx, 60, [&] {
+        const auto s = h.snapshot();
+        return s->selected == TokenRef{branch.id, position} && s->latent && s->latent->token == s->selected;
+    }));
     picture_of_all(ctx, h, "tour-5-branch");
 }
 
@@ -266,7 +272,7 @@ void register_tour(Harness& harness) {
         see_the_analyses(ctx, h);
         if (ctx->IsError()) return;
         drag_a_slider(ctx, h, position);
-        resume_as_a_branch(ctx, h);
+        resume_as_a_branch(ctx, h, position);
         if (ctx->IsError()) return;
         save_by_dialog(ctx, h);
         for (const ErrorView& error : h.snapshot()->errors)
@@ -282,6 +288,36 @@ void register_tour(Harness& harness) {
 void register_workbench_tests(Harness& harness) {
     register_small(harness);
     register_tour(harness);
+}
+
+// The picture in the README: what a user has in front of them who has made a branch and is about to make another.
+void register_portrait(Harness& harness, const std::string& name) {
+    add(harness, "portrait", [name](ImGuiTestContext* ctx, Harness& h) {
+        set_length(ctx, 56);
+        type_prompt(ctx, "Why does the sea look blue?");
+        ctx->ItemClick("Generate");
+        IM_CHECK(wait_until(ctx, 120, [&] { return settled(*h.snapshot()) && first_generated(*h.snapshot()) > 0; }));
+        const int64_t start = first_generated(*h.snapshot());
+        const ThoughtId root = h.snapshot()->current;
+        for (const int64_t position : {start + 4, start + 12}) {
+            drag_a_slider(ctx, h, position);
+            if (ctx->IsError()) return;
+            resume_as_a_branch(ctx, h, position);
+            if (position != start + 4) break;
+            ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Z);
+            IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->current == root; }));
+        }
+        drag_a_slider(ctx, h, start + 20);
+        ctx->SetRef("//Trajectory");
+        ctx->ComboClick("##which/all thoughts");
+        h.window().shell().show_panel("Anomaly");
+        save_by_dialog(ctx, h);
+        const ImVec2 size = ImGui::GetIO().DisplaySize;
+        ctx->MouseMoveToPos({0.75f * size.x, size.y - 8});  // where nothing has a tooltip
+        IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->anomaly && !h.snapshot()->status.busy; }));
+        ctx->Yield(30);
+        picture_of_all(ctx, h, name);
+    });
 }
 
 // In a fresh window over a fresh workbench.
