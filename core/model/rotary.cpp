@@ -35,8 +35,9 @@ void RotaryTable::reserve(int64_t positions) {
 at::Tensor RotaryTable::rotate(const at::Tensor& x, int64_t first) {
     const int64_t tokens = x.size(2), head_dim = x.size(3);
     reserve(first + tokens);
-    if (!x.is_cpu()) {
-        const at::Tensor c = cosines_.narrow(0, first, tokens).to(x.device()), s = sines_.narrow(0, first, tokens).to(x.device());
+    if (!x.is_cpu() || x.requires_grad()) {  // the loop below has no gradient
+        const at::Tensor c = cosines_.narrow(0, first, tokens).to(x.device()),
+                         s = sines_.narrow(0, first, tokens).to(x.device());
         const at::Tensor a = x.narrow(3, 0, half_), b = x.narrow(3, half_, half_);
         return at::cat({a * c - b * s, b * c + a * s}, 3);
     }

@@ -16,7 +16,7 @@ at::Tensor hooked(const TorchPass& pass, const std::string& name, at::Tensor act
     return pass.hooks ? pass.hooks->run(name, std::move(activation)) : activation;
 }
 
-void keep(const TorchPass& pass, at::Tensor StateRows::* member, int64_t layer, const at::Tensor& activation) {
+void keep(const TorchPass& pass, at::Tensor StateRows::*member, int64_t layer, const at::Tensor& activation) {
     if (!pass.rows || !(pass.rows->*member).defined()) return;
     at::Tensor target = (pass.rows->*member).select(1, layer);
     target.copy_(activation.reshape(target.sizes()));
@@ -84,9 +84,11 @@ at::Tensor TorchModel::run(const TorchPass& pass) {
     for (int64_t layer = pass.first_block; layer < config_.layers; ++layer) {
         const std::string name = "blocks." + std::to_string(layer) + ".";
         resid = hooked(pass, name + "hook_resid_pre", resid);
-        resid = hooked(pass, name + "hook_resid_mid", resid + hooked(pass, name + "hook_attn_out", attention(pass, layer, resid)));
+        resid = hooked(pass, name + "hook_resid_mid",
+                       resid + hooked(pass, name + "hook_attn_out", attention(pass, layer, resid)));
         resid = resid + hooked(pass, name + "hook_mlp_out", mlp(blocks_[layer], resid));
-        if (pass.edit && pass.edit->hidden_block == layer) resid = with_row(resid, pass.edit->position - pass.past, pass.edit->hidden);
+        if (pass.edit && pass.edit->hidden_block == layer)
+            resid = with_row(resid, pass.edit->position - pass.past, pass.edit->hidden);
         resid = hooked(pass, name + "hook_resid_post", resid);
         keep(pass, &StateRows::hidden, layer, resid);
     }
@@ -97,7 +99,9 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
     const Block& block = blocks_[layer];
     const std::string name = "blocks." + std::to_string(layer) + ".attn.";
     const at::Tensor x = norm(resid, block.attn_norm);
-    const auto heads_of = [&](const at::Tensor& weight) { return at::linear(x, weight).unflatten(-1, {-1, config_.head_dim}); };
+    const auto heads_of = [&](const at::Tensor& weight) {
+        return at::linear(x, weight).unflatten(-1, {-1, config_.head_dim});
+    };
     at::Tensor q = hooked(pass, name + "hook_q", heads_of(block.q));
     at::Tensor k = heads_of(block.k), v = heads_of(block.v);
     if (const KvRow* row = edited_kv(pass, layer)) {
@@ -123,12 +127,17 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
         k = pass.cache->keys(layer).narrow(2, 0, end);
         v = pass.cache->values(layer).narrow(2, 0, end);
     }
+    if (pass.prefix_key.defined()) {
+        k = at::cat({rotary_.rotate(pass.prefix_key.select(2, layer).transpose(1, 2), 0), k}, 2);
+        v = at::cat({pass.prefix_value.select(2, layer).transpose(1, 2), v}, 2);
+    }
     const at::Tensor z = hooked(pass, name + "hook_z", mix(pass, name, q, k, v));
     return at::linear(z.flatten(2), block.o);
 }
 
 // The heads' outputs, [batch, tokens, heads, head_dim]; query heads of a KV head are handled as more rows.
-at::Tensor TorchModel::mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const {
+at::Tensor TorchModel::mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k,
+                           const at::Tensor& v) const {
     const int64_t batch = q.size(0), tokens = q.size(2), d = config_.head_dim, group = config_.heads_per_kv();
     const bool shown = pass.hooks && pass.hooks->wants(name + "hook_pattern");
     const int64_t tile = shown ? tokens : kQueryTile;
@@ -137,9 +146,12 @@ at::Tensor TorchModel::mix(const TorchPass& pass, const std::string& name, const
     for (int64_t from = 0; from < tokens; from += tile) {
         const int64_t count = std::min(tile, tokens - from), keys = first_key + from + count;
         const at::Tensor rows = q.narrow(2, from, count).reshape({batch * config_.kv_heads, group * count, d});
-        const at::Tensor k_seen = k.narrow(2, 0, keys).reshape({-1, keys, d}), v_seen = v.narrow(2, 0, keys).reshape({-1, keys, d});
+        const at::Tensor k_seen = k.narrow(2, 0, keys).reshape({-1, keys, d}),
+                         v_seen = v.narrow(2, 0, keys).reshape({-1, keys, d});
         at::Tensor pattern = pattern_of(rows, k_seen, group, first_key + from);
-        if (shown) pattern = pass.hooks->run(name + "hook_pattern", pattern.view({batch, config_.heads, count, keys})).reshape(pattern.sizes());
+        if (shown)
+            pattern = pass.hooks->run(name + "hook_pattern", pattern.view({batch, config_.heads, count, keys}))
+                          .reshape(pattern.sizes());
         parts.push_back(at::bmm(pattern, v_seen).view({batch, config_.heads, count, d}));
     }
     const at::Tensor z = parts.size() == 1 ? parts.front() : at::cat(parts, 2);

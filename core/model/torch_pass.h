@@ -16,13 +16,16 @@ namespace savepoint {
 
 // One forward pass of [batch, tokens] through libtorch.
 struct TorchPass {
-    at::Tensor resid;               // [batch, tokens, d_model]: what block `first_block` reads
+    at::Tensor resid;  // [batch, tokens, d_model]: what block `first_block` reads
     int64_t first_block = 0;
-    int64_t past = 0;               // tokens before these
-    KvCache* cache = nullptr;       // written at `past`, of the same batch; null: the pass stands alone
+    int64_t past = 0;          // tokens before these
+    KvCache* cache = nullptr;  // written at `past`, of the same batch; null: the pass stands alone
     const Hooks* hooks = nullptr;
     const RowEdit* edit = nullptr;  // its position lies in past .. past + tokens - 1; batch 1
     StateRows* rows = nullptr;      // filled in place, over the flattened batch; null: nothing is kept
+    // Instead of a cache: what the tokens before these left, [batch, past, layers, kv_heads, head_dim], keys before
+    // rotary embedding. Gradients flow into them.
+    at::Tensor prefix_key = {}, prefix_value = {};
 };
 
 // The model as libtorch operations, for prefill, batches, hooks, and devices other than the CPU.
@@ -38,10 +41,13 @@ class TorchModel {
     at::Tensor query(const at::Tensor& resid_pre, int64_t layer) const;
 
    private:
-    struct Block { at::Tensor attn_norm, q, k, v, o, mlp_norm, gate, up, down; };
+    struct Block {
+        at::Tensor attn_norm, q, k, v, o, mlp_norm, gate, up, down;
+    };
 
     at::Tensor attention(const TorchPass& pass, int64_t layer, const at::Tensor& resid);
-    at::Tensor mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const;
+    at::Tensor mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k,
+                   const at::Tensor& v) const;
     at::Tensor mlp(const Block& block, const at::Tensor& resid) const;
     at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;
 

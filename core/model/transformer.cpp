@@ -27,23 +27,29 @@ at::Tensor ids_tensor(std::span<const TokenId> tokens) {
 at::Tensor to_cpu_float(const at::Tensor& tensor) { return tensor.to(at::kCPU, at::kFloat).contiguous(); }
 
 StateRows empty_rows(const ModelConfig& c, int64_t tokens) {
-    return {at::empty({tokens, c.layers, c.d_model}, at::kFloat), at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat),
-            at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat), {}};
+    return {at::empty({tokens, c.layers, c.d_model}, at::kFloat),
+            at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat),
+            at::empty({tokens, c.layers, c.kv_heads, c.head_dim}, at::kFloat),
+            {}};
 }
 
 // A copy and not a view, which would keep all of `hidden` alive.
 void keep_last(StateRows& rows, const ModelConfig& c) { rows.last = rows.hidden.select(1, c.layers - 1).clone(); }
 
 void require_elements(const at::Tensor& tensor, int64_t elements, const std::string& field) {
-    if (!tensor.defined() || tensor.numel() != elements) throw InputError(field + ": " + std::to_string(elements) + " numbers are needed");
+    if (!tensor.defined() || tensor.numel() != elements)
+        throw InputError(field + ": " + std::to_string(elements) + " numbers are needed");
 }
 
 void check_edit(const ModelConfig& c, const RowEdit& edit, int64_t first, int64_t tokens) {
-    if (edit.position < first || edit.position >= first + tokens) throw InputError("edit: position " + std::to_string(edit.position) + " is not among the tokens of this step");
-    if (edit.hidden_block >= c.layers) throw InputError("edit: hidden_block " + std::to_string(edit.hidden_block) + " is beyond the last block");
+    if (edit.position < first || edit.position >= first + tokens)
+        throw InputError("edit: position " + std::to_string(edit.position) + " is not among the tokens of this step");
+    if (edit.hidden_block >= c.layers)
+        throw InputError("edit: hidden_block " + std::to_string(edit.hidden_block) + " is beyond the last block");
     if (edit.hidden_block >= 0) require_elements(edit.hidden, c.d_model, "edit: hidden");
     for (const KvRow& row : edit.kv) {
-        if (row.block < 0 || row.block >= c.layers) throw InputError("edit: kv block " + std::to_string(row.block) + " does not exist");
+        if (row.block < 0 || row.block >= c.layers)
+            throw InputError("edit: kv block " + std::to_string(row.block) + " does not exist");
         require_elements(row.key, c.kv_dim(), "edit: key");
         require_elements(row.value, c.kv_dim(), "edit: value");
     }
@@ -74,16 +80,38 @@ struct HeldEdit {
 
 struct Transformer::Impl {
     Impl(std::shared_ptr<const Weights> weights_in, c10::Device device_in)
-        : weights(std::move(weights_in)), config(weights->config()), device(device_in), rotary(config), torch(weights, rotary, device) {
-        if (device.is_cpu() && Decoder::supports(config)) decoder = std::make_unique<Decoder>(weights, rotary, threads());
+        : weights(std::move(weights_in)),
+          config(weights->config()),
+          device(device_in),
+          rotary(config),
+          torch(weights, rotary, device) {
+        if (device.is_cpu() && Decoder::supports(config))
+            decoder = std::make_unique<Decoder>(weights, rotary, threads());
     }
 
     void check_tokens(std::span<const TokenId> tokens, int64_t past) const {
         if (tokens.empty()) throw InputError("tokens: there are none");
         const auto count = static_cast<int64_t>(tokens.size());
-        if (past + count > config.context) throw InputError("tokens: " + std::to_string(past + count) + " exceed the model's context of " + std::to_string(config.context));
+        if (past + count > config.context)
+            throw InputError("tokens: " + std::to_string(past + count) + " exceed the model's context of " +
+                             std::to_string(config.context));
         for (const TokenId id : tokens)
-            if (id < 0 || id >= config.vocab) throw InputError("tokens: id " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(config.vocab));
+            if (id < 0 || id >= config.vocab)
+                throw InputError("tokens: id " + std::to_string(id) + " is not in the vocabulary of " +
+                                 std::to_string(config.vocab));
+    }
+
+    // [batch, tokens] ids of sequences of one length, checked.
+    at::Tensor batch_of(const std::vector<std::vector<TokenId>>& sequences, int64_t past) const {
+        std::vector<at::Tensor> ids;
+        for (const auto& sequence : sequences) {
+            check_tokens(sequence, past);
+            if (sequence.size() != sequences.front().size())
+                throw InputError("sequences: all must have the same length");
+            ids.push_back(ids_tensor(sequence));
+        }
+        if (ids.empty()) throw InputError("sequences: there are none");
+        return at::stack(ids);
     }
 
     // resid [n, d_model], on the device -> [n, vocab] on the CPU. `hooks` see ln_final.
@@ -118,7 +146,8 @@ struct Transformer::Impl {
         return output;
     }
 
-    ForwardOutput own_decode(KvCache& cache, const at::Tensor& resid, int64_t first_block, const RowEdit* edit, StateRows rows, const ForwardOptions& options) {
+    ForwardOutput own_decode(KvCache& cache, const at::Tensor& resid, int64_t first_block, const RowEdit* edit,
+                             StateRows rows, const ForwardOptions& options) {
         DecodeStep step;
         step.position = cache.length();
         step.first_block = first_block;
@@ -162,15 +191,18 @@ struct Transformer::Impl {
             for (int64_t i = 0; i < blocks * config.kv_heads; ++i) {
                 const int64_t layer = i / config.kv_heads, head = i % config.kv_heads;
                 const int64_t from = token * row + i * d, to = (head * cache.capacity() + past + token) * d;
-                rotate_head(keys.data_ptr<float>() + from, rotary.cosines(past + token), rotary.sines(past + token), d, key_rows[layer] + to);
+                rotate_head(keys.data_ptr<float>() + from, rotary.cosines(past + token), rotary.sines(past + token), d,
+                            key_rows[layer] + to);
                 std::memcpy(value_rows[layer] + to, values.data_ptr<float>() + from, d * sizeof(float));
             }
         };
         const auto part = [&](int64_t index) {
             for (int64_t token = index * kPart; token < std::min(tokens, (index + 1) * kPart); ++token) place(token);
         };
-        if (tokens <= kPart) part(0);
-        else parallel_tasks((tokens + kPart - 1) / kPart, part);
+        if (tokens <= kPart)
+            part(0);
+        else
+            parallel_tasks((tokens + kPart - 1) / kPart, part);
     }
 
     // The row that a step without capture computes into: kept, so that nothing is allocated per token.
@@ -179,9 +211,13 @@ struct Transformer::Impl {
         return scratch;
     }
 
-    StateRows one_row(const ForwardOptions& options) { return options.capture ? empty_rows(config, 1) : scratch_rows(); }
+    StateRows one_row(const ForwardOptions& options) {
+        return options.capture ? empty_rows(config, 1) : scratch_rows();
+    }
 
-    bool runs_own(const ForwardOptions& options) const { return decoder && !(options.hooks && !options.hooks->empty()); }
+    bool runs_own(const ForwardOptions& options) const {
+        return decoder && !(options.hooks && !options.hooks->empty());
+    }
 
     std::shared_ptr<const Weights> weights;
     const ModelConfig& config;
@@ -198,12 +234,14 @@ Transformer::~Transformer() = default;
 
 const ModelConfig& Transformer::config() const { return impl_->config; }
 const Weights& Transformer::weights() const { return *impl_->weights; }
+std::shared_ptr<const Weights> Transformer::shared_weights() const { return impl_->weights; }
 c10::Device Transformer::device() const { return impl_->device; }
 
 std::string Transformer::precision() const {
     std::set<std::string> streamed;
     for (const char* role : {"blocks.0.q", "blocks.0.down", "embed", "head"})
-        if (const PackedMatrix* packed = weights().packed(role)) streamed.insert(ggml_type_name(static_cast<ggml_type>(packed->type)));
+        if (const PackedMatrix* packed = weights().packed(role))
+            streamed.insert(ggml_type_name(static_cast<ggml_type>(packed->type)));
     if (!impl_->decoder || streamed.empty()) return "float32";
     std::string types;
     for (const std::string& type : streamed) types += (types.empty() ? "" : " and ") + type;
@@ -212,7 +250,8 @@ std::string Transformer::precision() const {
 
 KvCache Transformer::make_cache(int64_t capacity) const { return KvCache(config(), capacity, device()); }
 
-ForwardOutput Transformer::prefill(KvCache& cache, std::span<const TokenId> tokens, const ForwardOptions& options) const {
+ForwardOutput Transformer::prefill(KvCache& cache, std::span<const TokenId> tokens,
+                                   const ForwardOptions& options) const {
     const at::NoGradGuard no_grad;
     const int64_t past = cache.length();
     impl_->check_tokens(tokens, past);
@@ -223,7 +262,8 @@ ForwardOutput Transformer::prefill(KvCache& cache, std::span<const TokenId> toke
     return impl_->torch_forward(pass, options, {});
 }
 
-ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const TokenId> tokens, int64_t chunk, const ForwardOptions& options,
+ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const TokenId> tokens, int64_t chunk,
+                                           const ForwardOptions& options,
                                            const std::function<bool(int64_t)>& keep_going) const {
     if (chunk < 1) throw InputError("chunk: must be at least 1");
     const int64_t start = cache.length(), count = static_cast<int64_t>(tokens.size());
@@ -240,7 +280,8 @@ ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const Token
         ForwardOptions part = options;
         const bool is_last = from + size == count;
         if (options.logits == Logits::last && !is_last) part.logits = Logits::none;
-        if (options.edit && (options.edit->position < start + from || options.edit->position >= start + from + size)) part.edit = nullptr;
+        if (options.edit && (options.edit->position < start + from || options.edit->position >= start + from + size))
+            part.edit = nullptr;
         ForwardOutput output = prefill(cache, tokens.subspan(from, size), part);
         if (output.logits.defined()) logits.push_back(output.logits);
         rows.push_back(std::move(output.rows));
@@ -265,13 +306,15 @@ ForwardOutput Transformer::decode_from_saved(KvCache& cache, TokenId token, cons
     const int64_t past = cache.length(), first = std::min(edit.first_affected_block(), config().layers);
     impl_->check_tokens(std::span<const TokenId>(&token, 1), past);
     check_edit(config(), edit, past, 1);
-    if (saved.tokens() != 1 || !saved.has_kv() || (first > 0 && !saved.has_hidden())) throw InputError("saved: one row with hidden, key and value is needed");
+    if (saved.tokens() != 1 || !saved.has_kv() || (first > 0 && !saved.has_hidden()))
+        throw InputError("saved: one row with hidden, key and value is needed");
     cache.reserve(past + 1);
     StateRows rows = impl_->one_row(options);
     if (first > 0) rows.hidden.narrow(1, 0, first).copy_(saved.hidden.narrow(1, 0, first));
     rows.key.narrow(1, 0, first).copy_(saved.key.narrow(1, 0, first));
     rows.value.narrow(1, 0, first).copy_(saved.value.narrow(1, 0, first));
-    if (edit.hidden_block >= 0 && edit.hidden_block == first - 1) rows.hidden.select(1, first - 1).copy_(edit.hidden.reshape({1, -1}));
+    if (edit.hidden_block >= 0 && edit.hidden_block == first - 1)
+        rows.hidden.select(1, first - 1).copy_(edit.hidden.reshape({1, -1}));
     restore_blocks(cache, rows, first);
     const at::Tensor resid = first > 0 ? rows.hidden[0][first - 1] : weights().tensor("embed").select(0, token);
     if (impl_->runs_own(options)) return impl_->own_decode(cache, resid, first, &edit, rows, options);
@@ -280,27 +323,38 @@ ForwardOutput Transformer::decode_from_saved(KvCache& cache, TokenId token, cons
     return impl_->torch_forward(pass, options, rows);
 }
 
-ForwardOutput Transformer::decode_batch(KvCache& cache, std::span<const TokenId> tokens, const ForwardOptions& options) const {
+ForwardOutput Transformer::decode_batch(KvCache& cache, std::span<const TokenId> tokens,
+                                        const ForwardOptions& options) const {
     const at::NoGradGuard no_grad;
-    if (static_cast<int64_t>(tokens.size()) != cache.batch()) throw InputError("tokens: one for each of the cache's " + std::to_string(cache.batch()) + " rows is needed");
+    if (static_cast<int64_t>(tokens.size()) != cache.batch())
+        throw InputError("tokens: one for each of the cache's " + std::to_string(cache.batch()) + " rows is needed");
     for (const TokenId& token : tokens) impl_->check_tokens(std::span<const TokenId>(&token, 1), cache.length());
     cache.reserve(cache.length() + 1);
     ForwardOptions batch = options;
     batch.capture = false;
     if (batch.logits == Logits::last) batch.logits = Logits::all;
-    return impl_->torch_forward({impl_->torch.embed(ids_tensor(tokens)).unsqueeze(1), 0, cache.length(), &cache}, batch, {});
+    return impl_->torch_forward({impl_->torch.embed(ids_tensor(tokens)).unsqueeze(1), 0, cache.length(), &cache}, batch,
+                                {});
 }
 
-ForwardOutput Transformer::forward_batch(const std::vector<std::vector<TokenId>>& sequences, const ForwardOptions& options) const {
+ForwardOutput Transformer::forward_batch(const std::vector<std::vector<TokenId>>& sequences,
+                                         const ForwardOptions& options) const {
     const at::NoGradGuard no_grad;
-    std::vector<at::Tensor> ids;
-    for (const auto& sequence : sequences) {
-        impl_->check_tokens(sequence, 0);
-        if (sequence.size() != sequences.front().size()) throw InputError("sequences: all must have the same length");
-        ids.push_back(ids_tensor(sequence));
-    }
-    if (ids.empty()) throw InputError("sequences: there are none");
-    return impl_->torch_forward({impl_->torch.embed(at::stack(ids))}, options, {});
+    return impl_->torch_forward({impl_->torch.embed(impl_->batch_of(sequences, 0))}, options, {});
+}
+
+at::Tensor Transformer::logits_after(const at::Tensor& key, const at::Tensor& value,
+                                     const std::vector<std::vector<TokenId>>& tokens) const {
+    const auto batch = static_cast<int64_t>(tokens.size());
+    const ModelConfig& c = config();
+    if (!key.defined() || key.dim() != 5 || key.sizes() != value.sizes() || key.size(0) != batch ||
+        key.size(2) != c.layers || key.size(3) != c.kv_heads || key.size(4) != c.head_dim)
+        throw InputError("key, value: [batch, past, layers, kv_heads, head_dim] of this model are needed");
+    TorchPass pass{impl_->torch.embed(impl_->batch_of(tokens, key.size(1)))};
+    pass.past = key.size(1);
+    pass.prefix_key = key.to(device());
+    pass.prefix_value = value.to(device());
+    return impl_->torch.head(impl_->torch.final_norm(impl_->torch.run(pass)));
 }
 
 void Transformer::restore_blocks(KvCache& cache, const StateRows& rows, int64_t blocks) const {
@@ -323,7 +377,8 @@ void Transformer::restore(KvCache& cache, const StateRows& rows) const {
     const int64_t tokens = rows.tokens();
     require_elements(rows.key, tokens * config().layers * config().kv_dim(), "rows: key");
     require_elements(rows.value, tokens * config().layers * config().kv_dim(), "rows: value");
-    if (cache.length() + tokens > config().context) throw InputError("rows: they exceed the model's context of " + std::to_string(config().context));
+    if (cache.length() + tokens > config().context)
+        throw InputError("rows: they exceed the model's context of " + std::to_string(config().context));
     cache.reserve(cache.length() + tokens);
     restore_blocks(cache, rows, config().layers);
     cache.set_length(cache.length() + tokens);
@@ -332,7 +387,8 @@ void Transformer::restore(KvCache& cache, const StateRows& rows) const {
 at::Tensor Transformer::queries(const StateRows& rows, std::span<const TokenId> tokens) const {
     const at::NoGradGuard no_grad;
     impl_->check_tokens(tokens, 0);
-    if (!rows.has_hidden() || rows.tokens() != static_cast<int64_t>(tokens.size())) throw InputError("rows: the hidden rows of these tokens are needed");
+    if (!rows.has_hidden() || rows.tokens() != static_cast<int64_t>(tokens.size()))
+        throw InputError("rows: the hidden rows of these tokens are needed");
     std::vector<at::Tensor> layers;
     at::Tensor resid = impl_->torch.embed(ids_tensor(tokens));
     for (int64_t layer = 0; layer < config().layers; ++layer) {

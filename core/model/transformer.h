@@ -19,9 +19,9 @@ enum class Logits { none, last, all };
 
 struct ForwardOptions {
     Logits logits = Logits::last;
-    bool capture = true;             // fill Output::rows
-    const Hooks* hooks = nullptr;    // named activations, read or replaced (the libtorch path runs then)
-    const RowEdit* edit = nullptr;   // for decode(): rows that replace the computed ones of this token
+    bool capture = true;            // fill Output::rows
+    const Hooks* hooks = nullptr;   // named activations, read or replaced (the libtorch path runs then)
+    const RowEdit* edit = nullptr;  // for decode(): rows that replace the computed ones of this token
 };
 
 struct ForwardOutput {
@@ -40,6 +40,7 @@ class Transformer {
 
     const ModelConfig& config() const;
     const Weights& weights() const;
+    std::shared_ptr<const Weights> shared_weights() const;
     c10::Device device() const;
     std::string precision() const;  // for people: "float32 (weights streamed as Q4_1)"
 
@@ -63,10 +64,18 @@ class Transformer {
                                     const ForwardOptions& options = {}) const;
     // One step of a batch of branches: token i goes to row i of a cache made by KvCache::repeat.
     // logits [batch, vocab]; rows are not captured.
-    ForwardOutput decode_batch(KvCache& cache, std::span<const TokenId> tokens, const ForwardOptions& options = {}) const;
+    ForwardOutput decode_batch(KvCache& cache, std::span<const TokenId> tokens,
+                               const ForwardOptions& options = {}) const;
     // Whole sequences of equal length at once, no cache: ids [batch][tokens]. rows are token-major over
     // the flattened batch (batch * tokens rows). For fitting on text.
-    ForwardOutput forward_batch(const std::vector<std::vector<TokenId>>& sequences, const ForwardOptions& options) const;
+    ForwardOutput forward_batch(const std::vector<std::vector<TokenId>>& sequences,
+                                const ForwardOptions& options) const;
+
+    // Next-token logits of whole sequences that go on from saved rows, a batch at once and without a cache:
+    // key, value [batch, past, layers, kv_heads, head_dim] (key before rotary), tokens [batch][n] -> [batch, n, vocab]
+    // on the model's device. Differentiable: where gradients are enabled they flow into key and value.
+    at::Tensor logits_after(const at::Tensor& key, const at::Tensor& value,
+                            const std::vector<std::vector<TokenId>>& tokens) const;
 
     // Puts saved rows (key before rotary, value) back at the end of the cache: a bit for bit restore.
     void restore(KvCache& cache, const StateRows& rows) const;
