@@ -31,10 +31,11 @@ at::Tensor TensorFields::tensor(const std::string& field, const std::vector<int6
     const auto found = file_.tensors.find(field);
     if (found == file_.tensors.end()) refuse(field, "is missing");
     const at::Tensor& tensor = found->second;
-    if (tensor.scalar_type() != at::kFloat) refuse(field, "is not float32");
+    if (tensor.scalar_type() != at::kFloat && tensor.scalar_type() != at::kHalf)
+        refuse(field, "is neither float32 nor float16");
     if (!fits(tensor.sizes(), shape)) refuse(field, "has shape " + shown(tensor.sizes()) + ", not " + shown(shape));
     if (!at::isfinite(tensor).all().item<bool>()) refuse(field, "holds NaN or infinity");
-    return tensor.contiguous();
+    return tensor.to(at::kFloat).contiguous();
 }
 
 void TensorFields::refuse(const std::string& field, const std::string& problem) const {

@@ -1,0 +1,135 @@
+#include "core/sidecar/block_features.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace savepoint {
+
+namespace {
+
+at::Tensor root_mean_square(const at::Tensor& x, double eps) {
+    return x.square().mean(-1, /*keepdim=*/true).add(eps).sqrt();
+}
+
+std::string block_name(int64_t block) { return "blocks." + std::to_string(block) + "."; }
+
+}  // namespace
+
+BlockFeatures::BlockFeatures(std::shared_ptr<const Weights> weights, CodedPart part)
+    : weights_(std::move(weights)), part_(part) {
+    const ModelConfig& c = config();
+    width_ = part == CodedPart::kv ? 2 * c.kv_dim() : part == CodedPart::hidden ? c.d_model : c.d_model + 1;
+    if (part != CodedPart::full) return;
+    for (int64_t block = 0; block < c.layers; ++block) {
+        const std::string name = block_name(block);
+        kv_maps_.push_back(at::cat({weights_->tensor(name + "k"), weights_->tensor(name + "v")}) *
+                           weights_->tensor(name + "attn_norm"));
+    }
+}
+
+at::Tensor BlockFeatures::of(const StateRows& rows, int64_t block) const {
+    if (part_ == CodedPart::kv)
+        return at::cat({rows.key.select(1, block).flatten(1), rows.value.select(1, block).flatten(1)}, 1);
+    const at::Tensor h = rows.hidden.select(1, block);
+    if (part_ == CodedPart::hidden) return h.contiguous();
+    const at::Tensor r = root_mean_square(h, config().norm_eps);
+    return at::cat({h / r, r.log() * std::sqrt(static_cast<double>(config().d_model))}, 1);
+}
+
+at::Tensor BlockFeatures::hidden_of(const at::Tensor& features) const {
+    if (part_ == CodedPart::hidden) return features;
+    const int64_t d = config().d_model;
+    // Bounded, so that a damaged or wildly edited code gives large states and not infinite ones.
+    const at::Tensor log_r = features.slice(1, d).div(std::sqrt(static_cast<double>(d))).clamp(-20, 20);
+    return features.slice(1, 0, d) * log_r.exp();
+}
+
+void BlockFeatures::add_kv(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens,
+                           StateRows& rows) const {
+    const ModelConfig& c = config();
+    const auto count = static_cast<int64_t>(tokens.size());
+    std::vector<at::Tensor> keys, values;
+    for (int64_t block = 0; block < c.layers; ++block) {
+        at::Tensor kv;
+        if (part_ == CodedPart::kv)
+            kv = features[static_cast<size_t>(block)];
+        else
+            kv = at::matmul(
+                block == 0 ? embeddings(tokens) : features[static_cast<size_t>(block - 1)].slice(1, 0, c.d_model),
+                kv_maps_[static_cast<size_t>(block)].t());
+        const at::Tensor split = kv.view({count, 2, c.kv_heads, c.head_dim});
+        keys.push_back(split.select(1, 0));
+        values.push_back(split.select(1, 1));
+    }
+    rows.key = at::stack(keys, 1);
+    rows.value = at::stack(values, 1);
+}
+
+StateRows BlockFeatures::rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const {
+    StateRows rows;
+    if (part_ != CodedPart::kv) {
+        std::vector<at::Tensor> hidden;
+        for (const at::Tensor& block : features) hidden.push_back(hidden_of(block));
+        rows.hidden = at::stack(hidden, 1);
+        rows.last = hidden.back().contiguous();
+    }
+    if (part_ != CodedPart::hidden) add_kv(features, tokens, rows);
+    return rows;
+}
+
+StateRows BlockFeatures::resumable_rows(const std::vector<at::Tensor>& features,
+                                        std::span<const TokenId> tokens) const {
+    StateRows rows;
+    if (part_ != CodedPart::hidden) add_kv(features, tokens, rows);
+    if (part_ != CodedPart::kv && !tokens.empty()) {
+        std::vector<at::Tensor> hidden;
+        for (const at::Tensor& block : features) hidden.push_back(hidden_of(block.slice(0, block.size(0) - 1)));
+        rows.last = hidden.back().contiguous();
+        rows.hidden = at::stack(hidden, 1);
+    }
+    return rows;
+}
+
+at::Tensor BlockFeatures::embeddings(std::span<const TokenId> tokens) const {
+    at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kLong);
+    std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());
+    const at::Tensor x = weights_->tensor("embed").index_select(0, ids);
+    return x / root_mean_square(x, config().norm_eps);
+}
+
+at::Tensor BlockFeatures::kv_metric(int64_t block, const at::Tensor& variance, const Sensitivity* sensitivity) const {
+    const ModelConfig& c = config();
+    if (sensitivity) {
+        const at::Tensor fisher = sensitivity->fisher[block] * sensitivity->weight;
+        // A floor, so that no direction is free: what few samples call harmless may not be.
+        const double floor = 0.02 * fisher.diagonal().mean().item<double>();
+        return fisher + at::eye(fisher.size(0)) * floor;
+    }
+    const at::Tensor total = variance.view({2, -1}).sum(1, true).clamp_min(1e-12).expand({2, c.kv_dim()}).reshape(-1);
+    return at::diag(1 / (2.0 * static_cast<double>(c.layers) * total));
+}
+
+std::vector<at::Tensor> BlockFeatures::metric(const at::Tensor& variance, const at::Tensor& mean_square,
+                                              const Sensitivity* sensitivity, double kl_weight) const {
+    const ModelConfig& c = config();
+    std::vector<at::Tensor> all;
+    for (int64_t block = 0; block < c.layers; ++block) {
+        if (part_ == CodedPart::kv) {
+            all.push_back(kv_metric(block, variance[block], sensitivity));
+            continue;
+        }
+        const double spread = variance[block].sum().item<double>(), square = mean_square[block].item<double>();
+        const double weight = (part_ == CodedPart::full ? square : 1.0) / (spread * static_cast<double>(c.layers));
+        at::Tensor m = at::eye(width_) * weight;
+        if (part_ == CodedPart::full && sensitivity && block + 1 < c.layers) {
+            const at::Tensor& map = kv_maps_[static_cast<size_t>(block + 1)];
+            const at::Tensor cost = kv_metric(block + 1, {}, sensitivity);
+            m.slice(0, 0, c.d_model).slice(1, 0, c.d_model).add_(at::matmul(map.t(), at::matmul(cost, map)), kl_weight);
+        }
+        all.push_back(m);
+    }
+    return all;
+}
+
+}  // namespace savepoint

@@ -1,0 +1,248 @@
+#include "core/sidecar/codec_evaluation.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/model/error.h"
+
+namespace savepoint {
+
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void add(at::Tensor& sum, const at::Tensor& x) { sum = sum.defined() ? sum + x : x; }
+
+nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
+
+double part_bytes(const ModelConfig& c, CodedPart part) {
+    const auto hidden = static_cast<double>(2 * c.layers * c.d_model),
+               kv = static_cast<double>(4 * c.layers * c.kv_dim());
+    return part == CodedPart::hidden ? hidden : part == CodedPart::kv ? kv : hidden + kv;
+}
+
+// Over tokens and the last dimensions: [tokens, layers, ...] -> [layers]
+at::Tensor by_layer(const at::Tensor& squares) {
+    return squares.flatten(2).sum(at::IntArrayRef({0, 2}), false, at::kDouble);
+}
+
+std::vector<double> numbers(const at::Tensor& t) {
+    const at::Tensor flat = t.to(at::kDouble).contiguous();
+    return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
+}
+
+double mean_of(const std::vector<double>& values) {
+    double sum = 0;
+    for (const double value : values) sum += value;
+    return values.empty() ? NAN : sum / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+nlohmann::json described(const CodecFigures& f) {
+    return {{"name", f.name},
+            {"kind", f.kind},
+            {"part", to_string(f.part)},
+            {"tokens", f.tokens},
+            {"bytes_per_token", f.bytes_per_token},
+            {"ratio_fp16", number(f.ratio_fp16)},
+            {"sidecar_bytes", f.sidecar_bytes},
+            {"kl_nats", number(f.kl_nats)},
+            {"kl_p95", number(f.kl_p95)},
+            {"top1_agreement", number(f.top1_agreement)},
+            {"delta_nll", number(f.delta_nll)},
+            {"hidden_fvu", number(f.hidden_fvu)},
+            {"hidden_fvu_standardised", number(f.hidden_fvu_standardised)},
+            {"hidden_cosine", number(f.hidden_cosine)},
+            {"k_fvu", number(f.k_fvu)},
+            {"v_fvu", number(f.v_fvu)},
+            {"mid_layer_mse", number(f.mid_layer_mse)},
+            {"hidden_fvu_layers", f.hidden_fvu_layers},
+            {"k_fvu_layers", f.k_fvu_layers},
+            {"v_fvu_layers", f.v_fvu_layers},
+            {"encode_tokens_per_s", number(f.encode_tokens_per_s)},
+            {"restore_tokens_per_s", number(f.restore_tokens_per_s)}};
+}
+
+CodecEvaluation::CodecEvaluation(const Transformer& model, std::vector<std::vector<TokenId>> sequences,
+                                 Settings settings)
+    : model_(model), sequences_(std::move(sequences)), settings_(settings) {
+    if (sequences_.empty()) throw InputError("evaluation: there are no sequences");
+    if (settings_.prefix <= settings_.exact_first || settings_.followers < 1)
+        throw InputError("evaluation: a prefix beyond the exact first tokens, and tokens after it, are needed");
+    for (const auto& ids : sequences_)
+        if (static_cast<int64_t>(ids.size()) != settings_.prefix + settings_.followers)
+            throw InputError("evaluation: a sequence has " + std::to_string(ids.size()) + " tokens, not " +
+                             std::to_string(settings_.prefix + settings_.followers));
+}
+
+void CodecEvaluation::prepare_step() {
+    if (ready()) return;
+    const at::NoGradGuard no_grad;
+    ForwardOptions kept;
+    kept.logits = Logits::none;
+    const std::span<const TokenId> ids(sequences_[exact_.size()]);
+    KvCache cache = model_.make_cache(static_cast<int64_t>(ids.size()));
+    const auto start = std::chrono::steady_clock::now();
+    StateRows rows = model_.prefill(cache, ids.first(static_cast<size_t>(settings_.prefix)), kept).rows;
+    replay_seconds_ += seconds_since(start);
+    replayed_ += static_cast<double>(settings_.prefix);
+    const at::Tensor after =
+        model_.logits_after(rows.key.unsqueeze(0), rows.value.unsqueeze(0),
+                            {std::vector<TokenId>(ids.begin() + static_cast<ptrdiff_t>(settings_.prefix), ids.end())});
+    log_probs_.push_back(at::log_softmax(after.squeeze(0), -1).cpu());
+    const StateRows coded = rows.slice(settings_.exact_first, settings_.prefix - settings_.exact_first);
+    add(hidden_sum_, coded.hidden.sum(0, false, at::kDouble));
+    add(square_sum_, coded.hidden.to(at::kDouble).square().sum(0));
+    add(key_sum_, coded.key.sum(0, false, at::kDouble));
+    add(value_sum_, coded.value.sum(0, false, at::kDouble));
+    exact_.push_back(std::move(rows));
+    if (ready()) finish_means();
+}
+
+void CodecEvaluation::finish_means() {
+    const auto tokens = static_cast<double>((settings_.prefix - settings_.exact_first) * sequences());
+    hidden_mean_ = (hidden_sum_ / tokens).to(at::kFloat);
+    hidden_variance_ = (square_sum_ / tokens - (hidden_sum_ / tokens).square()).clamp_min(1e-12).to(at::kFloat);
+    key_mean_ = (key_sum_ / tokens).to(at::kFloat);
+    value_mean_ = (value_sum_ / tokens).to(at::kFloat);
+}
+
+// --- one codec ----------------------------------------------------------------------------------------------
+
+struct CodecTrial::Totals {
+    at::Tensor hidden_error, hidden_spread, standard_error, key_error, key_spread, value_error, value_spread;
+    double cosine = 0, cosines = 0, tokens = 0;
+    std::vector<at::Tensor> kl;
+    double bytes = 0, encode = 0, decode = 0;
+    double agreeing = 0, followers = 0, nll = 0, nll_exact = 0, scored = 0;
+};
+
+CodecTrial::CodecTrial(const CodecEvaluation& evaluation, std::shared_ptr<const RunCodec> codec)
+    : evaluation_(evaluation), codec_(std::move(codec)), totals_(std::make_unique<Totals>()) {
+    if (!evaluation_.ready()) throw InputError("evaluation: its exact runs come first");
+}
+
+CodecTrial::~CodecTrial() = default;
+
+void CodecTrial::step() {
+    if (done()) return;
+    const at::NoGradGuard no_grad;
+    const auto& settings = evaluation_.settings_;
+    const StateRows exact = evaluation_.exact_[static_cast<size_t>(next_)].slice(
+        settings.exact_first, settings.prefix - settings.exact_first);
+    StateRows decoded = restored(next_++);
+    add_reconstruction(exact, decoded);
+    if (!decoded.key.defined()) return;
+    waiting_.push_back(std::move(decoded));
+    if (static_cast<int64_t>(waiting_.size()) == settings.batch || done()) add_resumed();
+}
+
+StateRows CodecTrial::restored(int64_t sequence) {
+    const auto& settings = evaluation_.settings_;
+    const int64_t first = settings.exact_first, count = settings.prefix - first;
+    const StateRows coded = evaluation_.exact_[static_cast<size_t>(sequence)].slice(first, count);
+    const std::span<const TokenId> tokens =
+        std::span<const TokenId>(evaluation_.sequences_[static_cast<size_t>(sequence)])
+            .subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+    auto start = std::chrono::steady_clock::now();
+    const std::string bytes = codec_->encode({coded, tokens, first});
+    totals_->encode += seconds_since(start);
+    totals_->bytes += static_cast<double>(bytes.size());
+    start = std::chrono::steady_clock::now();
+    StateRows decoded = codec_->decode(bytes, tokens, first);
+    totals_->decode += seconds_since(start);
+    return decoded;
+}
+
+void CodecTrial::add_reconstruction(const StateRows& exact, const StateRows& decoded) {
+    Totals& t = *totals_;
+    if (decoded.hidden.defined()) {
+        const at::Tensor error = (exact.hidden - decoded.hidden).square();
+        add(t.hidden_error, by_layer(error));
+        add(t.hidden_spread, by_layer((exact.hidden - evaluation_.hidden_mean_).square()));
+        add(t.standard_error, by_layer(error / evaluation_.hidden_variance_));
+        t.cosine += at::cosine_similarity(exact.hidden, decoded.hidden, -1).mean().item<double>();
+        t.cosines += 1;
+    }
+    if (decoded.key.defined()) {
+        add(t.key_error, by_layer((exact.key - decoded.key).square()));
+        add(t.key_spread, by_layer((exact.key - evaluation_.key_mean_).square()));
+        add(t.value_error, by_layer((exact.value - decoded.value).square()));
+        add(t.value_spread, by_layer((exact.value - evaluation_.value_mean_).square()));
+    }
+    t.tokens += static_cast<double>(exact.tokens());
+}
+
+void CodecTrial::add_resumed() {
+    const auto& settings = evaluation_.settings_;
+    Totals& t = *totals_;
+    std::vector<at::Tensor> keys, values;
+    std::vector<std::vector<TokenId>> after;
+    const auto first = static_cast<size_t>(next_) - waiting_.size();
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+        const StateRows& exact = evaluation_.exact_[first + i];
+        keys.push_back(at::cat({exact.key.slice(0, 0, settings.exact_first), waiting_[i].key}));
+        values.push_back(at::cat({exact.value.slice(0, 0, settings.exact_first), waiting_[i].value}));
+        const auto& ids = evaluation_.sequences_[first + i];
+        after.emplace_back(ids.begin() + static_cast<ptrdiff_t>(settings.prefix), ids.end());
+    }
+    const at::Tensor logits = evaluation_.model_.logits_after(at::stack(keys), at::stack(values), after);
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+        const at::Tensor& p = evaluation_.log_probs_[first + i];
+        const at::Tensor q = at::log_softmax(logits[static_cast<int64_t>(i)], -1).cpu();
+        t.kl.push_back((p.exp() * (p - q)).sum(-1).clamp_min(0));
+        t.agreeing += (p.argmax(-1) == q.argmax(-1)).sum().item<double>();
+        t.followers += static_cast<double>(p.size(0));
+        if (p.size(0) < 2) continue;
+        const std::vector<int64_t> next(after[i].begin() + 1, after[i].end());
+        const at::Tensor ids = at::tensor(next, at::kLong).unsqueeze(1);
+        t.nll -= q.slice(0, 0, -1).gather(1, ids).sum().item<double>();
+        t.nll_exact -= p.slice(0, 0, -1).gather(1, ids).sum().item<double>();
+        t.scored += static_cast<double>(next.size());
+    }
+    waiting_.clear();
+}
+
+CodecFigures CodecTrial::figures() const {
+    const Totals& t = *totals_;
+    const ModelConfig& config = evaluation_.model_.config();
+    CodecFigures out;
+    out.name = codec_->name();
+    out.kind = codec_->kind();
+    out.part = codec_->part();
+    out.sidecar_bytes = codec_->sidecar_bytes();
+    out.tokens = evaluation_.settings_.prefix * next_;
+    out.bytes_per_token = t.bytes / static_cast<double>(out.tokens) + sizeof(TokenId);
+    out.ratio_fp16 = part_bytes(config, codec_->part()) / out.bytes_per_token;
+    out.encode_tokens_per_s = t.tokens / t.encode;
+    out.restore_tokens_per_s = t.tokens / t.decode;
+    if (t.hidden_error.defined()) {
+        out.hidden_fvu_layers = numbers(t.hidden_error / t.hidden_spread);
+        out.hidden_fvu = mean_of(out.hidden_fvu_layers);
+        out.hidden_fvu_standardised =
+            mean_of(numbers(t.standard_error / (t.tokens * static_cast<double>(config.d_model))));
+        out.mid_layer_mse = out.hidden_fvu_layers[out.hidden_fvu_layers.size() / 2];
+        out.hidden_cosine = t.cosine / t.cosines;
+    }
+    if (!t.kl.empty()) {
+        out.k_fvu_layers = numbers(t.key_error / t.key_spread);
+        out.v_fvu_layers = numbers(t.value_error / t.value_spread);
+        out.k_fvu = mean_of(out.k_fvu_layers);
+        out.v_fvu = mean_of(out.v_fvu_layers);
+        const at::Tensor kl = at::cat(t.kl);
+        out.kl_nats = kl.mean(at::kDouble).item<double>();
+        out.kl_p95 = at::quantile(kl, 0.95).item<double>();
+        out.top1_agreement = t.agreeing / t.followers;
+        if (t.scored > 0) out.delta_nll = (t.nll - t.nll_exact) / t.scored;
+    }
+    return out;
+}
+
+}  // namespace savepoint

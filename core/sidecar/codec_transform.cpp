@@ -1,0 +1,499 @@
+#include "core/sidecar/codec_transform.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/model/error.h"
+#include "core/sidecar/eigen_basis.h"
+#include "core/sidecar/quantizer.h"
+
+namespace savepoint {
+
+namespace {
+
+// Rounds to the grid; what lies within dead_zone of a boundary goes to the cell nearer to zero.
+at::Tensor rounded(const at::Tensor& steps, double dead_zone) {
+    return steps.sign() * (steps.abs() + (0.5 - dead_zone)).floor();
+}
+
+at::Tensor context_parts(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below) {
+    std::vector<at::Tensor> parts;
+    if (from_token) parts.push_back(embeddings);
+    if (from_below && below.defined()) parts.push_back(below);
+    return parts.empty() ? at::Tensor() : at::cat(parts, 1);
+}
+
+}  // namespace
+
+// --- the codec --------------------------------------------------------------------------------------------
+
+TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, TransformSettings settings,
+                               std::vector<Group> groups, double step, std::string name)
+    : features_(std::move(features)),
+      settings_(std::move(settings)),
+      groups_(std::move(groups)),
+      step_(step),
+      name_(std::move(name)) {}
+
+at::Tensor TransformCodec::context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const {
+    if (!group.predict.defined()) return {};
+    return context_parts(settings_.from_token, settings_.from_below, embeddings, below);
+}
+
+at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& steps,
+                                          const at::Tensor& context) const {
+    at::Tensor x = at::addmm(group.mean, steps * step_, group.decode);
+    if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t());
+    return x;
+}
+
+std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run) const {
+    const at::Tensor embeddings = settings_.from_token ? features_->embeddings(run.tokens) : at::Tensor();
+    std::vector<at::Tensor> all;
+    at::Tensor below;
+    for (const Group& group : groups_) {
+        std::vector<at::Tensor> blocks;
+        for (int64_t b = group.blocks.first_block; b <= group.blocks.last_block; ++b)
+            blocks.push_back(features_->of(run.rows, b));
+        at::Tensor x = at::cat(blocks, 1) - group.mean;
+        require_finite(x, "state");
+        const at::Tensor context = context_of(group, embeddings, below);
+        if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
+        const at::Tensor q = rounded(at::matmul(x, group.encode.t()) / step_, settings_.dead_zone);
+        if (settings_.from_below) {
+            const at::Tensor decoded =
+                group_features(group, group.coder.columns() ? group.coder.values(q) : q, context);
+            below = decoded.slice(1, decoded.size(1) - features_->width());
+        }
+        all.push_back(q);
+    }
+    return all;
+}
+
+std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor>& z,
+                                                    std::span<const TokenId> tokens) const {
+    const at::Tensor embeddings = settings_.from_token ? features_->embeddings(tokens) : at::Tensor();
+    std::vector<at::Tensor> blocks;
+    at::Tensor below;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+        const Group& group = groups_[g];
+        const at::Tensor x = group_features(group, z[g], context_of(group, embeddings, below));
+        for (int64_t i = 0; i < group.blocks.layers(); ++i)
+            blocks.push_back(x.slice(1, i * features_->width(), (i + 1) * features_->width()));
+        below = blocks.back();
+    }
+    return blocks;
+}
+
+std::string TransformCodec::encode(const CodedRun& run) const {
+    const std::vector<at::Tensor> z = quantise(run);
+    std::string bytes;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+        const std::string coded = groups_[g].coder.encode(z[g]);
+        const auto size = static_cast<uint32_t>(coded.size());
+        bytes.append(reinterpret_cast<const char*>(&size), sizeof size);
+        bytes += coded;
+    }
+    return bytes;
+}
+
+StateRows TransformCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
+    std::vector<at::Tensor> z;
+    ByteReader reader(bytes, "coded states");
+    for (const Group& group : groups_) {
+        const auto size = reader.number<uint32_t>();
+        if (size > bytes.size()) throw InputError("coded states: a part is longer than all of it");
+        std::string coded(size, '\0');
+        reader.read(coded.data(), size);
+        z.push_back(group.coder.values(group.coder.decode(coded, static_cast<int64_t>(tokens.size()))));
+    }
+    reader.expect_end();
+    return features_->rows(reconstruct(z, tokens), tokens);
+}
+
+void TransformCodec::save(TensorFile& file, nlohmann::json& settings) const {
+    settings = {{"kind", kind()},
+                {"name", name_},
+                {"part", to_string(part())},
+                {"group_size", settings_.group_size},
+                {"from_token", settings_.from_token},
+                {"from_below", settings_.from_below},
+                {"kl_weight", settings_.kl_weight},
+                {"dead_zone", settings_.dead_zone},
+                {"step", step_}};
+    for (size_t g = 0; g < groups_.size(); ++g) {
+        const Group& group = groups_[g];
+        const std::string prefix = "transform." + std::to_string(g);
+        file.tensors[prefix + ".encode"] = group.encode.to(at::kHalf);
+        file.tensors[prefix + ".decode"] = group.decode.to(at::kHalf);
+        file.tensors[prefix + ".mean"] = group.mean;
+        if (group.predict.defined()) {
+            file.tensors[prefix + ".predict"] = group.predict.to(at::kHalf);
+            file.tensors[prefix + ".context_mean"] = group.context_mean;
+        }
+        group.coder.save(file, prefix + ".coder");
+    }
+}
+
+namespace {
+
+TransformCodec::Group loaded_group(const TensorFields& fields, const std::string& prefix, const LayerGroup& blocks,
+                                   int64_t width, int64_t context) {
+    TransformCodec::Group group;
+    group.blocks = blocks;
+    group.encode = fields.tensor(prefix + ".encode", {-1, width});
+    group.decode = fields.tensor(prefix + ".decode", {group.encode.size(0), width});
+    group.mean = fields.tensor(prefix + ".mean", {width});
+    if (context > 0) {
+        group.predict = fields.tensor(prefix + ".predict", {width, context});
+        group.context_mean = fields.tensor(prefix + ".context_mean", {context});
+    }
+    group.coder = CoefficientCoder::load(fields, prefix + ".coder");
+    if (group.coder.columns() != group.components()) fields.refuse(prefix, "has a coder for other columns");
+    return group;
+}
+
+}  // namespace
+
+std::shared_ptr<const TransformCodec> load_transform(const TensorFile& file, const nlohmann::json& settings,
+                                                     const std::string& name, std::shared_ptr<const Weights> weights) {
+    const Fields given(settings, name, "transform");
+    const TensorFields fields(file, settings, "transform", name);
+    TransformSettings made;
+    try {
+        made.part = coded_part_from(given.text("part"));
+    } catch (const InputError& error) {
+        given.refuse("part", error.what());
+    }
+    const int64_t layers = weights->config().layers, embedding = weights->config().d_model;
+    made.group_size = given.integer("group_size", 1, layers);
+    made.from_token = given.boolean("from_token");
+    made.from_below = given.boolean("from_below");
+    made.kl_weight = given.number("kl_weight");
+    made.dead_zone = given.number("dead_zone");
+    const double step = given.number("step");
+    if (!(step > 0)) given.refuse("step", "is not above 0");
+    auto features = std::make_shared<BlockFeatures>(std::move(weights), made.part);
+    std::vector<TransformCodec::Group> groups;
+    const std::vector<LayerGroup> blocks = layer_groups(layers, made.group_size);
+    for (size_t g = 0; g < blocks.size(); ++g) {
+        const int64_t context = (made.from_token ? embedding : 0) + (made.from_below && g > 0 ? features->width() : 0);
+        groups.push_back(loaded_group(fields, "transform." + std::to_string(g), blocks[g],
+                                      blocks[g].layers() * features->width(), context));
+    }
+    return std::make_shared<TransformCodec>(std::move(features), std::move(made), std::move(groups), step,
+                                            given.text("name"));
+}
+
+// --- fitting ----------------------------------------------------------------------------------------------
+
+namespace {
+
+// Second moments of [features of a group, its context] about a shift taken from the first run.
+struct Moments {
+    at::Tensor shift, sum, square;
+    int64_t tokens = 0;
+
+    void add(const at::Tensor& rows) {
+        if (!shift.defined()) {
+            shift = rows.mean(0);
+            sum = at::zeros_like(shift, at::kDouble);
+            square = at::zeros({rows.size(1), rows.size(1)}, at::kFloat);
+        }
+        const at::Tensor x = rows - shift;
+        sum.add_(x.sum(0, false, at::kDouble));
+        square.addmm_(x.t(), x);
+        tokens += rows.size(0);
+    }
+    at::Tensor mean() const { return shift + (sum / static_cast<double>(tokens)).to(at::kFloat); }
+    at::Tensor covariance() const {
+        const at::Tensor m = (sum / static_cast<double>(tokens)).to(at::kFloat);
+        return square / static_cast<double>(tokens) - at::outer(m, m);
+    }
+};
+
+// Through the float16 of a file, so that what is measured is what will be loaded.
+at::Tensor as_stored(const at::Tensor& matrix) { return matrix.to(at::kHalf).to(at::kFloat).contiguous(); }
+
+struct Roots {
+    at::Tensor root, inverse;
+};
+
+Roots square_roots(const at::Tensor& metric) {
+    const auto [values, vectors] = at::linalg_eigh(metric.to(at::kDouble));
+    const at::Tensor roots = values.clamp_min(values.max().item<double>() * 1e-9).sqrt();
+    return {at::matmul(vectors * roots, vectors.t()).to(at::kFloat),
+            at::matmul(vectors / roots, vectors.t()).to(at::kFloat)};
+}
+
+// Rows of x in blocks of `width`, each multiplied from the left by its block's matrix.
+at::Tensor blockwise(const std::vector<at::Tensor>& matrices, int64_t first, const at::Tensor& x, int64_t width) {
+    std::vector<at::Tensor> parts;
+    for (int64_t i = 0; i * width < x.size(0); ++i)
+        parts.push_back(at::matmul(matrices[static_cast<size_t>(first + i)], x.slice(0, i * width, (i + 1) * width)));
+    return at::cat(parts);
+}
+
+struct Sample {
+    StateRows rows;
+    std::vector<TokenId> tokens;
+    int64_t first_position;
+};
+
+}  // namespace
+
+struct TransformFit::Impl {
+    Impl(std::shared_ptr<const Weights> weights, TransformSettings asked, std::optional<Sensitivity> given)
+        : features(std::make_shared<BlockFeatures>(std::move(weights), asked.part)),
+          settings(std::move(asked)),
+          sensitivity(std::move(given)),
+          blocks(layer_groups(features->blocks(), settings.group_size)),
+          moments(blocks.size()),
+          groups(blocks.size()) {}
+
+    at::Tensor group_rows(const StateRows& rows, const LayerGroup& group) const {
+        std::vector<at::Tensor> parts;
+        for (int64_t b = group.first_block; b <= group.last_block; ++b) parts.push_back(features->of(rows, b));
+        return at::cat(parts, 1);
+    }
+
+    void add_moments(const CodedRun& run) {
+        const at::Tensor embeddings = settings.from_token ? features->embeddings(run.tokens) : at::Tensor();
+        at::Tensor below;
+        for (size_t g = 0; g < blocks.size(); ++g) {
+            const at::Tensor x = group_rows(run.rows, blocks[g]);
+            const at::Tensor context = context_parts(settings.from_token, settings.from_below, embeddings, below);
+            moments[g].add(context.defined() ? at::cat({x, context}, 1) : x);
+            below = x.slice(1, x.size(1) - features->width());
+        }
+        if (settings.part == CodedPart::kv) return;
+        const at::Tensor h = run.rows.hidden;
+        const auto sum = [](at::Tensor& total, const at::Tensor& x) { total = total.defined() ? total + x : x; };
+        sum(hidden_sum, h.sum(0, false, at::kDouble));
+        sum(hidden_square, h.to(at::kDouble).square().sum(0));
+    }
+
+    // The metric needs variances of all blocks: after the moments, once.
+    void find_metric() {
+        if (!roots.empty()) return;
+        const int64_t width = features->width();
+        at::Tensor variance, mean_square = at::ones({features->blocks()});
+        if (settings.part == CodedPart::kv) {
+            std::vector<at::Tensor> parts;
+            for (size_t g = 0; g < blocks.size(); ++g) {
+                const at::Tensor cov =
+                    moments[g].square.diagonal() / static_cast<double>(moments[g].tokens) -
+                    (moments[g].sum / static_cast<double>(moments[g].tokens)).square().to(at::kFloat);
+                parts.push_back(cov.slice(0, 0, blocks[g].layers() * width).reshape({-1, width}));
+            }
+            variance = at::cat(parts);
+        } else {
+            const auto n = static_cast<double>(tokens);
+            variance = (hidden_square / n - (hidden_sum / n).square()).to(at::kFloat);
+            mean_square = (hidden_square / n).mean(1).to(at::kFloat);
+        }
+        const Sensitivity* given = sensitivity ? &*sensitivity : nullptr;
+        for (const at::Tensor& m : features->metric(variance, mean_square, given, settings.kl_weight))
+            roots.push_back(square_roots(m));
+        for (const Roots& r : roots) {
+            root.push_back(r.root);
+            inverse.push_back(r.inverse);
+        }
+    }
+
+    void decompose(size_t g) {
+        find_metric();
+        const int64_t width = features->width(), all = blocks[g].layers() * width;
+        TransformCodec::Group& group = groups[g];
+        group.blocks = blocks[g];
+        const at::Tensor mean = moments[g].mean(), covariance = moments[g].covariance();
+        moments[g] = {};
+        group.mean = mean.slice(0, 0, all).clone();
+        at::Tensor residual = covariance.slice(0, 0, all).slice(1, 0, all);
+        if (covariance.size(0) > all) {
+            const at::Tensor cross = covariance.slice(0, 0, all).slice(1, all);
+            at::Tensor context = covariance.slice(0, all).slice(1, all).to(at::kDouble);
+            context =
+                context + at::eye(context.size(0), at::kDouble) * (1e-4 * context.diagonal().mean().item<double>());
+            group.predict = as_stored(at::linalg_solve(context, cross.t().to(at::kDouble)).t());
+            group.context_mean = mean.slice(0, all).clone();
+            residual = residual - at::matmul(group.predict, cross.t());
+        }
+        const int64_t first = blocks[g].first_block;
+        at::Tensor scaled = blockwise(root, first, residual, width);
+        scaled = blockwise(root, first, scaled.t().contiguous(), width);
+        scaled = (scaled + scaled.t()) / 2;
+        const EigenBasis basis = leading_components(scaled.to(at::kDouble), std::min(settings.max_components, all));
+        const at::Tensor columns = basis.vectors.t().contiguous();
+        group.encode = as_stored(blockwise(root, first, columns, width).t());
+        group.decode = as_stored(blockwise(inverse, first, columns, width).t());
+        eigenvalues.resize(groups.size());
+        eigenvalues[g] = basis.values;
+    }
+
+    // Groups cut to the components that a step of that size can see.
+    std::vector<TransformCodec::Group> cut(double step) const {
+        std::vector<TransformCodec::Group> out = groups;
+        for (size_t g = 0; g < out.size(); ++g) {
+            const int64_t seen = std::max<int64_t>(1, (eigenvalues[g] > 0.05 * step * step).sum().item<int64_t>());
+            out[g].encode = groups[g].encode.slice(0, 0, seen);  // views: the rates share their matrices
+            out[g].decode = groups[g].decode.slice(0, 0, seen);
+        }
+        return out;
+    }
+
+    struct Trial {
+        std::shared_ptr<TransformCodec> codec;
+        double bytes_per_token;
+    };
+
+    // A codec of that step, its tables fitted on the first sample_tokens of the sample.
+    Trial trial(double step, int64_t sample_tokens) const {
+        auto codec = std::make_shared<TransformCodec>(features, settings, cut(step), step, "");
+        std::vector<std::vector<at::Tensor>> z(groups.size());
+        int64_t used = 0;
+        for (const Sample& s : sample) {
+            if (used >= sample_tokens) break;
+            const auto parts = codec->quantise({s.rows, s.tokens, s.first_position});
+            for (size_t g = 0; g < parts.size(); ++g) z[g].push_back(parts[g]);
+            used += static_cast<int64_t>(s.tokens.size());
+        }
+        double bits = 0;
+        for (size_t g = 0; g < groups.size(); ++g) {
+            const at::Tensor q = at::cat(z[g]);
+            codec->groups_[g].coder = CoefficientCoder::fitted(q, q);
+            bits += codec->groups_[g].coder.bits(q);
+        }
+        return {codec, bits / 8 / static_cast<double>(used)};
+    }
+
+    double raw_bytes() const {
+        const ModelConfig& c = features->config();
+        const int64_t hidden = 2 * c.layers * c.d_model, kv = 4 * c.layers * c.kv_dim();
+        return static_cast<double>(settings.part == CodedPart::hidden ? hidden
+                                   : settings.part == CodedPart::kv   ? kv
+                                                                      : hidden + kv);
+    }
+
+    // Bits fall by about one an octave and active component: log-log secant, then a closer look with the whole sample.
+    double step_for(double bytes) const {
+        double low = last_step > 0 ? last_step : 0.02 * std::sqrt(eigenvalues[0][0].item<double>());
+        double low_bytes = trial(low, 384).bytes_per_token;
+        double high = low * (low_bytes > bytes ? 1.6 : 1 / 1.6);
+        double high_bytes = trial(high, 384).bytes_per_token;
+        for (int i = 0; i < 8 && std::abs(std::log(high_bytes / bytes)) > 0.004; ++i) {
+            const double slope = std::log(high_bytes / low_bytes) / std::log(high / low);
+            const double move = std::clamp(std::log(bytes / high_bytes) / std::min(slope, -0.2), -1.2, 1.2);
+            low = high;
+            low_bytes = high_bytes;
+            high = high * std::exp(move);
+            high_bytes = trial(high, 384).bytes_per_token;
+        }
+        return high;
+    }
+
+    std::shared_ptr<TransformCodec> make(double ratio) {
+        if (sample.empty()) throw InputError("transform codec: too little text for a sample");
+        const double wanted = raw_bytes() / ratio;
+        double step = step_for(wanted);
+        Trial last = trial(step, settings.sample_tokens);
+        for (int i = 0; i < 2; ++i) {
+            if (std::abs(std::log(last.bytes_per_token / wanted)) < 0.003) break;
+            step *= std::pow(last.bytes_per_token / wanted, 0.8);
+            last = trial(step, settings.sample_tokens);
+        }
+        last_step = step;
+        refine_tables(*last.codec);
+        last.codec->name_ = name(ratio);
+        return last.codec;
+    }
+
+    // Where cells' means lie needs the values before rounding: one more pass, group by group on what was decoded.
+    void refine_tables(TransformCodec& codec) const {
+        for (size_t g = 0; g < groups.size(); ++g) {
+            std::vector<at::Tensor> rounded_parts, exact_parts;
+            for (const Sample& s : sample) {
+                const CodedRun run{s.rows, s.tokens, s.first_position};
+                rounded_parts.push_back(codec.quantise(run)[g]);
+                exact_parts.push_back(exact_steps(codec, run, g));
+            }
+            codec.groups_[g].coder = CoefficientCoder::fitted(at::cat(rounded_parts), at::cat(exact_parts));
+        }
+    }
+
+    at::Tensor exact_steps(const TransformCodec& codec, const CodedRun& run, size_t wanted) const {
+        const at::Tensor embeddings = settings.from_token ? features->embeddings(run.tokens) : at::Tensor();
+        at::Tensor below;
+        if (wanted > 0 && settings.from_below) {
+            std::vector<at::Tensor> z = codec.quantise(run);
+            for (size_t g = 0; g < z.size(); ++g) z[g] = codec.groups_[g].coder.values(z[g]);
+            const auto& blocks_below = codec.groups_[wanted - 1].blocks;
+            below = codec.reconstruct(z, run.tokens)[static_cast<size_t>(blocks_below.last_block)];
+        }
+        const TransformCodec::Group& group = codec.groups_[wanted];
+        at::Tensor x = group_rows(run.rows, group.blocks) - group.mean;
+        const at::Tensor context = codec.context_of(group, embeddings, below);
+        if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
+        return at::matmul(x, group.encode.t()) / codec.step_;
+    }
+
+    std::string name(double ratio) const {
+        char text[160];
+        std::snprintf(text, sizeof text, "%s %gx",
+                      settings.label.empty() ? default_label().c_str() : settings.label.c_str(), ratio);
+        return text;
+    }
+    std::string default_label() const {
+        std::string text = "transform " + to_string(settings.part) + " of " + std::to_string(settings.group_size);
+        if (!sensitivity && settings.part != CodedPart::hidden) text += " unweighted";
+        if (settings.from_token) text += " +token";
+        if (settings.from_below) text += " +below";
+        return text;
+    }
+
+    std::shared_ptr<const BlockFeatures> features;
+    TransformSettings settings;
+    std::optional<Sensitivity> sensitivity;
+    std::vector<LayerGroup> blocks;
+    std::vector<Moments> moments;
+    std::vector<TransformCodec::Group> groups;
+    std::vector<at::Tensor> eigenvalues;
+    std::vector<Roots> roots;
+    std::vector<at::Tensor> root, inverse;
+    at::Tensor hidden_sum, hidden_square;
+    std::vector<Sample> sample;
+    int64_t tokens = 0, sampled = 0, runs = 0;
+    double last_step = 0;
+};
+
+TransformFit::TransformFit(std::shared_ptr<const Weights> weights, TransformSettings settings,
+                           std::optional<Sensitivity> sensitivity)
+    : impl_(std::make_unique<Impl>(std::move(weights), std::move(settings), std::move(sensitivity))) {}
+TransformFit::~TransformFit() = default;
+
+void TransformFit::add(const CodedRun& run) {
+    // Every fifth run goes into the sample until that is full.
+    if (impl_->runs++ % 5 == 2 && impl_->sampled < impl_->settings.sample_tokens) {
+        impl_->sample.push_back({run.rows, {run.tokens.begin(), run.tokens.end()}, run.first_position});
+        impl_->sampled += run.rows.tokens();
+        return;
+    }
+    impl_->add_moments(run);
+    impl_->tokens += run.rows.tokens();
+}
+
+int64_t TransformFit::groups() const { return static_cast<int64_t>(impl_->blocks.size()); }
+void TransformFit::decompose(int64_t group) { impl_->decompose(static_cast<size_t>(group)); }
+std::shared_ptr<const TransformCodec> TransformFit::codec(double ratio) { return impl_->make(ratio); }
+
+std::vector<std::shared_ptr<const RunCodec>> TransformFit::finish() {
+    for (int64_t g = 0; g < groups(); ++g) decompose(g);
+    std::vector<std::shared_ptr<const RunCodec>> all;
+    for (const double ratio : impl_->settings.ratios) all.push_back(codec(ratio));
+    return all;
+}
+
+}  // namespace savepoint

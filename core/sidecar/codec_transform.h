@@ -1,0 +1,98 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "core/sidecar/block_features.h"
+#include "core/sidecar/codec.h"
+#include "core/sidecar/coefficient_coder.h"
+#include "core/sidecar/run_codec.h"
+
+namespace savepoint {
+
+// Karhunen-Loeve transform coding with one uniform step for all coefficients and an entropy coder behind it: for
+// Gaussian data that is reverse water-filling, the best allocation of bits (Cover & Thomas, 10.3.3; KVTC codes K/V so).
+// What it adds: blocks are coded in groups; the transform is taken in the metric of what an error costs
+// (BlockFeatures::metric), so that bits go to what moves the next-token distribution; and each group is first
+// predicted, linearly, from the token's embedding and from the decoded features of the block below it.
+//   y = U L (x - mean - A (context - its mean)) / step,  q = round(y),  L^2 = metric,  U: eigenvectors of L cov L
+struct TransformSettings {
+    CodedPart part = CodedPart::full;
+    int64_t group_size = 8;
+    bool from_token = true, from_below = true;  // the two predictions
+    double kl_weight = 4;                       // full: nats of KL worth as much as hidden variance unexplained
+    int64_t max_components = 1536;              // of a group
+    int64_t sample_tokens = 1536;               // held in memory, outside the moments: for tables and for the step
+    double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
+    std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
+    std::string label;                          // for the codec's name; empty: made from the above
+};
+
+class TransformCodec final : public RunCodec {
+   public:
+    struct Group {
+        LayerGroup blocks;
+        at::Tensor encode, decode;  // [components, width] each: U L, and the transpose of L^-1 U^T
+        at::Tensor mean;            // [width]
+        at::Tensor predict;         // [width, context], undefined: no prediction
+        at::Tensor context_mean;    // [context]
+        CoefficientCoder coder;
+        int64_t width() const { return mean.size(0); }
+        int64_t components() const { return encode.size(0); }
+    };
+    TransformCodec(std::shared_ptr<const BlockFeatures> features, TransformSettings settings, std::vector<Group> groups,
+                   double step, std::string name);
+
+    std::string kind() const override { return "transform"; }
+    std::string name() const override { return name_; }
+    CodedPart part() const override { return features_->part(); }
+    std::string encode(const CodedRun& run) const override;
+    StateRows decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t first_position) const override;
+    void save(TensorFile& file, nlohmann::json& settings) const override;
+
+    const BlockFeatures& features() const { return *features_; }
+    const std::vector<Group>& groups() const { return groups_; }
+    double step() const { return step_; }
+
+    // z of a run: coefficients in steps, per group [tokens, components], each rounded; and the way back.
+    std::vector<at::Tensor> quantise(const CodedRun& run) const;
+    std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
+
+   private:
+    friend class TransformFit;
+    // Features of a group from its coefficients in steps; `below`: decoded features of the block below, or undefined.
+    at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& context) const;
+    at::Tensor context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const;
+
+    std::shared_ptr<const BlockFeatures> features_;
+    TransformSettings settings_;
+    std::vector<Group> groups_;
+    double step_;
+    std::string name_;
+};
+
+// Throws FileError when the parts do not fit together or are of another model's shape.
+std::shared_ptr<const TransformCodec> load_transform(const TensorFile& file, const nlohmann::json& settings,
+                                                     const std::string& name, std::shared_ptr<const Weights> weights);
+
+// Streams second moments; a part of the runs is kept for the tables and the step of each rate.
+class TransformFit final : public RunCodecFit {
+   public:
+    TransformFit(std::shared_ptr<const Weights> weights, TransformSettings settings,
+                 std::optional<Sensitivity> sensitivity = {});
+    ~TransformFit() override;
+    void add(const CodedRun& run) override;
+    std::vector<std::shared_ptr<const RunCodec>> finish() override;
+
+    // finish() in parts, for a job: decompose each group, then make the codec of each rate.
+    int64_t groups() const;
+    void decompose(int64_t group);
+    std::shared_ptr<const TransformCodec> codec(double ratio);
+
+   private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace savepoint

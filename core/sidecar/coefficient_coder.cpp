@@ -1,0 +1,278 @@
+#include "core/sidecar/coefficient_coder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "core/model/error.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr int kClasses = 48;    // quarter octaves
+constexpr int kUnitClass = 16;  // of a standard deviation of one step: class 0 is 1/16 of a step
+constexpr int kSpan = 15;       // a table holds -kSpan .. kSpan and an escape
+constexpr int kSymbols = 2 * kSpan + 2, kEscape = kSymbols - 1;
+constexpr int kGainEvery = 16;  // columns between two looks at the gain
+constexpr double kPriorWeight = 4;
+constexpr int32_t kLargest = 1 << 24;
+
+int class_of(double variance) {
+    const double octaves = 0.5 * std::log2(std::max(variance, 1e-12));
+    return std::clamp(static_cast<int>(std::lround(4 * octaves)) + kUnitClass, 0, kClasses - 1);
+}
+
+// Low bits that are as good as random: the deviation is more than four steps of what is left.
+int raw_bits_of(int scale_class) { return std::max(0, (scale_class - kUnitClass) / 4 - 2); }
+
+// Quarter octaves of a gain, from its square: comparisons alone, so that every machine agrees.
+int quarter_octaves(double square) {
+    constexpr double kRoot = 1.4142135623730951, kHalfStep = 1.189207115002721;  // 2^(1/2), 2^(1/4)
+    int steps = 0;
+    for (double bound = kHalfStep; square > bound && steps < 24; bound *= kRoot) ++steps;
+    for (double bound = 1 / kHalfStep; square < bound && steps > -24; bound /= kRoot) --steps;
+    return steps;
+}
+
+// A discretised Laplace density of the class's deviation: what a table says where data are few.
+std::vector<double> prior_counts(int scale_class) {
+    const int raw = raw_bits_of(scale_class);
+    const double deviation = std::exp2((scale_class - kUnitClass) / 4.0) / (1 << raw);
+    const double rate = std::sqrt(2.0) / std::max(deviation, 0.05);
+    std::vector<double> counts(kSymbols);
+    double sum = 0;
+    for (int q = -kSpan; q <= kSpan; ++q) sum += counts[static_cast<size_t>(q + kSpan)] = std::exp(-rate * std::abs(q));
+    for (double& count : counts) count *= 50 / sum;
+    counts[kEscape] = 0.01;
+    return counts;
+}
+
+class Writer {
+   public:
+    void symbol(const FrequencyTable& table, int& symbol) { coder_.put(table, symbol); }
+    void raw(uint32_t& value, int count) { coder_.put_bits(value, count); }
+    std::string finish() { return coder_.finish(); }
+
+   private:
+    RangeEncoder coder_;
+};
+
+class Reader {
+   public:
+    explicit Reader(const std::string& bytes) : coder_(bytes) {}
+    void symbol(const FrequencyTable& table, int& symbol) { symbol = coder_.get(table); }
+    void raw(uint32_t& value, int count) { value = coder_.get_bits(count); }
+    void finish() const { coder_.finish(); }
+
+   private:
+    RangeDecoder coder_;
+};
+
+class Meter {
+   public:
+    void symbol(const FrequencyTable& table, int& symbol) { bits_ += table.bits(symbol); }
+    void raw(uint32_t&, int count) { bits_ += count; }
+    double bits() const { return bits_; }
+
+   private:
+    double bits_ = 0;
+};
+
+// Elias gamma code of value >= 1.
+template <typename Coder>
+void code_gamma(Coder& coder, uint32_t& value) {
+    uint32_t more = 0;
+    int bits = 1;
+    for (;; ++bits) {
+        more = (value >> bits) != 0;
+        coder.raw(more, 1);
+        if (!more || bits >= 25) break;
+    }
+    uint32_t low = value & ((1u << (bits - 1)) - 1), high = 0;
+    if (bits - 1 > 12) {
+        high = low >> 12;
+        coder.raw(high, bits - 13);
+        low &= 0xFFF;
+    }
+    coder.raw(low, std::min(bits - 1, 12));
+    value = (1u << (bits - 1)) | (high << 12) | low;
+}
+
+}  // namespace
+
+// The running energy of one token beside what its columns are wont to have.
+class CoefficientCoder::Gain {
+   public:
+    void next_token() {
+        prior_ = std::clamp(square(), 1.0 / 64, 64.0);
+        energy_ = expected_ = 0;
+    }
+    void add(int32_t q, float variance) {
+        const double weight = 1 / (static_cast<double>(variance) + 0.5);
+        energy_ += static_cast<double>(q) * q * weight;
+        expected_ += static_cast<double>(variance) * weight;
+    }
+    double square() const { return (kPriorWeight * prior_ + energy_) / (kPriorWeight + expected_); }
+
+   private:
+    double prior_ = 1, energy_ = 0, expected_ = 0;
+};
+
+template <typename Coder>
+void CoefficientCoder::code(Coder& coder, const Table& table, int32_t& value) const {
+    const int raw = table.raw_bits;
+    int32_t high = value >> raw;
+    int symbol = high >= -kSpan && high <= kSpan ? high + kSpan : kEscape;
+    coder.symbol(table.frequencies, symbol);
+    if (symbol == kEscape) {
+        uint32_t negative = high < 0, beyond = static_cast<uint32_t>(std::abs(high) - kSpan);
+        coder.raw(negative, 1);
+        code_gamma(coder, beyond);
+        high = static_cast<int32_t>(beyond) + kSpan;
+        if (negative) high = -high;
+    } else {
+        high = symbol - kSpan;
+    }
+    uint32_t low = static_cast<uint32_t>(value) & ((1u << raw) - 1);
+    coder.raw(low, raw);
+    value = static_cast<int32_t>(static_cast<uint32_t>(high) << raw | low);
+}
+
+template <typename Coder>
+void CoefficientCoder::walk(Coder& coder, int32_t* values, int64_t tokens) const {
+    Gain gain;
+    for (int64_t t = 0; t < tokens; ++t, values += columns()) {
+        int octaves = 0;
+        for (int64_t i = 0; i < columns(); ++i) {
+            if (i % kGainEvery == 0) octaves = quarter_octaves(gain.square());
+            const int scale = std::clamp(classes_[static_cast<size_t>(i)] + octaves, 0, kClasses - 1);
+            code(coder, tables_[static_cast<size_t>(scale)], values[i]);
+            gain.add(values[i], variance_[static_cast<size_t>(i)]);
+        }
+        gain.next_token();
+    }
+}
+
+CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact) {
+    CoefficientCoder out;
+    const at::Tensor q = quantised.to(at::kInt).contiguous();
+    const int64_t tokens = q.size(0), columns = q.size(1);
+    const at::Tensor square =
+        q.to(at::kFloat).square().mean(0, false, at::kDouble).add(0.25 / static_cast<double>(tokens));
+    for (int64_t i = 0; i < columns; ++i) {
+        const double variance = square[i].item<double>();
+        out.variance_.push_back(static_cast<float>(variance));
+        out.classes_.push_back(static_cast<uint8_t>(class_of(variance)));
+    }
+    // Mean of |q| - |x| where q is not 0: how far towards zero the mean of a cell lies.
+    const at::Tensor here = (q != 0).to(at::kFloat);
+    const at::Tensor shift = ((q.to(at::kFloat) - exact) * q.sign().to(at::kFloat) * here).sum(0);
+    const at::Tensor pull = (shift / (here.sum(0) + 4)).clamp(-0.25, 0.5).contiguous();
+    out.pull_.assign(pull.const_data_ptr<float>(), pull.const_data_ptr<float>() + columns);
+
+    std::vector<std::vector<double>> counts;
+    for (int c = 0; c < kClasses; ++c) counts.push_back(prior_counts(c));
+    Gain gain;
+    const int32_t* value = q.const_data_ptr<int32_t>();
+    for (int64_t t = 0; t < tokens; ++t, value += columns) {
+        int octaves = 0;
+        for (int64_t i = 0; i < columns; ++i) {
+            if (i % kGainEvery == 0) octaves = quarter_octaves(gain.square());
+            const int scale = std::clamp(out.classes_[static_cast<size_t>(i)] + octaves, 0, kClasses - 1);
+            const int32_t high = value[i] >> raw_bits_of(scale);
+            const int symbol = high >= -kSpan && high <= kSpan ? high + kSpan : kEscape;
+            counts[static_cast<size_t>(scale)][static_cast<size_t>(symbol)] += 1;
+            gain.add(value[i], out.variance_[static_cast<size_t>(i)]);
+        }
+        gain.next_token();
+    }
+    for (const auto& count : counts) out.frequencies_.push_back(FrequencyTable::scaled(count));
+    out.build();
+    return out;
+}
+
+void CoefficientCoder::build() {
+    tables_.clear();
+    for (size_t c = 0; c < frequencies_.size(); ++c)
+        tables_.push_back({FrequencyTable(frequencies_[c]), raw_bits_of(static_cast<int>(c))});
+}
+
+std::string CoefficientCoder::encode(const at::Tensor& quantised) const {
+    at::Tensor q = quantised.to(at::kInt).contiguous().clone();
+    if (q.numel() > 0 && q.abs().max().item<int32_t>() > kLargest)
+        throw InputError("latent: a value is too large to code");
+    Writer writer;
+    walk(writer, q.data_ptr<int32_t>(), q.size(0));
+    return writer.finish();
+}
+
+at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens) const {
+    at::Tensor q = at::zeros({tokens, columns()}, at::kInt);
+    Reader reader(bytes);
+    walk(reader, q.data_ptr<int32_t>(), tokens);
+    reader.finish();
+    return q;
+}
+
+double CoefficientCoder::bits(const at::Tensor& quantised) const {
+    at::Tensor q = quantised.to(at::kInt).contiguous().clone();
+    Meter meter;
+    walk(meter, q.data_ptr<int32_t>(), q.size(0));
+    return meter.bits();
+}
+
+at::Tensor CoefficientCoder::values(const at::Tensor& quantised) const {
+    const at::Tensor pull = at::from_blob(const_cast<float*>(pull_.data()), {columns()}, at::kFloat);
+    const at::Tensor q = quantised.to(at::kFloat);
+    return q - q.sign() * pull;
+}
+
+void CoefficientCoder::save(TensorFile& file, const std::string& prefix) const {
+    const auto bytes = at::empty({columns()}, at::kByte);
+    std::copy(classes_.begin(), classes_.end(), bytes.data_ptr<uint8_t>());
+    at::Tensor variance = at::empty({columns()}, at::kFloat), pull = at::empty({columns()}, at::kFloat);
+    std::copy(variance_.begin(), variance_.end(), variance.data_ptr<float>());
+    std::copy(pull_.begin(), pull_.end(), pull.data_ptr<float>());
+    at::Tensor frequencies = at::empty({kClasses, kSymbols}, at::kFloat);
+    for (int c = 0; c < kClasses; ++c)
+        std::copy(frequencies_[c].begin(), frequencies_[c].end(), frequencies[c].data_ptr<float>());
+    file.tensors[prefix + ".classes"] = bytes.to(at::kFloat);
+    file.tensors[prefix + ".variance"] = variance;
+    file.tensors[prefix + ".pull"] = pull;
+    file.tensors[prefix + ".frequencies"] = frequencies;
+}
+
+CoefficientCoder CoefficientCoder::load(const TensorFields& fields, const std::string& prefix) {
+    CoefficientCoder out;
+    const at::Tensor classes = fields.tensor(prefix + ".classes", {-1});
+    const int64_t columns = classes.size(0);
+    const at::Tensor variance = fields.tensor(prefix + ".variance", {columns});
+    const at::Tensor pull = fields.tensor(prefix + ".pull", {columns});
+    const at::Tensor frequencies = fields.tensor(prefix + ".frequencies", {kClasses, kSymbols});
+    if ((classes < 0).any().item<bool>() || (classes >= kClasses).any().item<bool>())
+        fields.refuse(prefix + ".classes", "is out of range");
+    if ((variance < 0).any().item<bool>()) fields.refuse(prefix + ".variance", "is negative");
+    if ((frequencies < 1).any().item<bool>() || (frequencies > 65535).any().item<bool>())
+        fields.refuse(prefix + ".frequencies", "is out of range");
+    for (int64_t i = 0; i < columns; ++i) {
+        out.classes_.push_back(static_cast<uint8_t>(classes[i].item<float>()));
+        out.variance_.push_back(variance[i].item<float>());
+        out.pull_.push_back(pull[i].item<float>());
+    }
+    for (int64_t c = 0; c < kClasses; ++c) {
+        std::vector<uint16_t> row;
+        for (int64_t s = 0; s < kSymbols; ++s) row.push_back(static_cast<uint16_t>(frequencies[c][s].item<float>()));
+        out.frequencies_.push_back(std::move(row));
+    }
+    try {
+        out.build();
+    } catch (const InputError& error) {
+        fields.refuse(prefix + ".frequencies", error.what());
+    }
+    return out;
+}
+
+}  // namespace savepoint

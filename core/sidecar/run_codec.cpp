@@ -1,0 +1,43 @@
+#include "core/sidecar/run_codec.h"
+
+#include <cstring>
+
+#include "core/model/error.h"
+
+namespace savepoint {
+
+std::string to_string(CodedPart part) {
+    return part == CodedPart::hidden ? "hidden" : part == CodedPart::kv ? "kv" : "full";
+}
+
+CodedPart coded_part_from(const std::string& name) {
+    for (const CodedPart part : {CodedPart::hidden, CodedPart::kv, CodedPart::full})
+        if (to_string(part) == name) return part;
+    throw InputError("part: \"" + name + "\"; one of hidden, kv, full");
+}
+
+int64_t RunCodec::sidecar_bytes() const {
+    TensorFile file;
+    nlohmann::json settings;
+    save(file, settings);
+    return static_cast<int64_t>(to_safetensors(file).size());
+}
+
+void ByteReader::read(void* to, size_t count) {
+    if (count > bytes_.size() - at_)
+        throw InputError(what_ + ": ends after " + std::to_string(bytes_.size()) + " bytes");
+    std::memcpy(to, bytes_.data() + at_, count);
+    at_ += count;
+}
+
+std::string_view ByteReader::rest() {
+    const std::string_view rest = std::string_view(bytes_).substr(at_);
+    at_ = bytes_.size();
+    return rest;
+}
+
+void ByteReader::expect_end() const {
+    if (at_ != bytes_.size()) throw InputError(what_ + ": " + std::to_string(bytes_.size() - at_) + " bytes too many");
+}
+
+}  // namespace savepoint
