@@ -1,8 +1,9 @@
 #include <chrono>
 #include <filesystem>
 
+#include "app/cli/codecs.h"
 #include "app/cli/commands.h"
-#include "core/analysis/reference_text.h"
+#include "core/sidecar/reference_text.h"
 #include "core/model/error.h"
 #include "core/model/rows.h"
 #include "core/sidecar/evaluate.h"
@@ -58,6 +59,7 @@ int fit(const Common& common, const FitArguments& arguments) {
 // -- evaluate ------------------------------------------------------------------------------------------------
 
 struct EvaluateArguments {
+    CodecArguments codecs;
     std::string sidecar, corpus = "fortunes";
     int64_t tokens = 3072, length = 256, prefix = 192;
 };
@@ -259,8 +261,15 @@ void add_evaluate(Registry registry) {
     command->add_option("--prefix", arguments->prefix, "Tokens decoded before the rest is fed")
         ->check(CLI::Range(1, 8191))
         ->capture_default_str();
+    add_codec_options(*command, arguments->codecs);
     command->callback([registry, arguments] {
-        registry.chosen = [&common = registry.common, arguments] { return evaluate(common, *arguments); };
+        RateDistortionSettings& settings = arguments->codecs.settings;
+        settings.prefix = arguments->prefix;
+        settings.held_out_tokens = arguments->tokens;
+        registry.chosen = [&common = registry.common, arguments] {
+            const bool codecs = arguments->codecs.all || !arguments->codecs.saved.empty();
+            return codecs ? evaluate_codecs(common, arguments->codecs) : evaluate(common, *arguments);
+        };
     });
 }
 

@@ -6,7 +6,7 @@
 #include <deque>
 
 #include "core/analysis/fit_figures.h"
-#include "core/analysis/reference_text.h"
+#include "core/sidecar/reference_text.h"
 #include "core/model/error.h"
 #include "core/state/safetensors.h"
 

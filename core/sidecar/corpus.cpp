@@ -113,4 +113,16 @@ Corpus read_corpus(const std::string& path) {
     return corpus;
 }
 
+Corpus read_source_files(const std::string& folder, const std::string& ending) {
+    Corpus corpus{fs::path(folder).filename().string(), {}};
+    std::error_code none;
+    if (!fs::is_directory(folder, none)) return corpus;
+    for (const fs::path& file : files_in(folder)) {
+        if (file.extension() != ending) continue;
+        std::string text = read_file(file.string());
+        keep(corpus.documents, text);
+    }
+    return corpus;
+}
+
 }  // namespace savepoint

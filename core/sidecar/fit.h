@@ -21,6 +21,9 @@ Corpus fortunes_corpus();
 // Plain text (documents separated by blank lines), JSONL with "text", or a folder of such files.
 Corpus read_corpus(const std::string& path);
 
+// The files of a folder whose names end in `ending`, each a document; empty when the folder is not there.
+Corpus read_source_files(const std::string& folder, const std::string& ending);
+
 // Token sequences of exactly `length` tokens, split by document with a seeded shuffle into a fitting and a
 // held-out part. `seed` also draws which documents are used.
 // Documents are joined by a blank line until a sequence is full. The held-out documents are drawn first, so that a

@@ -1,4 +1,4 @@
-#include "core/analysis/reference_text.h"
+#include "core/sidecar/reference_text.h"
 
 #include <algorithm>
 #include <array>
@@ -30,8 +30,12 @@ std::vector<TokenId> as_chat(const Tokenizer& tokenizer, const std::vector<Token
 }  // namespace
 
 void lay_out_as_reference_text(const Tokenizer& tokenizer, std::vector<std::vector<TokenId>>& sequences) {
+    lay_out_as_chat(tokenizer, sequences, 3);
+}
+
+void lay_out_as_chat(const Tokenizer& tokenizer, std::vector<std::vector<TokenId>>& sequences, size_t every) {
     if (!tokenizer.has_chat_template()) return;
-    for (size_t i = 0; i < sequences.size(); i += 3) {
+    for (size_t i = 0; i < sequences.size(); i += every) {
         std::vector<TokenId> chat = as_chat(tokenizer, sequences[i]);
         if (chat.size() < sequences[i].size()) continue;
         chat.resize(sequences[i].size());

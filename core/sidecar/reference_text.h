@@ -11,5 +11,7 @@ namespace savepoint {
 // a template keep plain text. Fitting, calibration and evaluation all pass their sequences through here, so that
 // a percentile is one among text of the same mixture.
 void lay_out_as_reference_text(const Tokenizer& tokenizer, std::vector<std::vector<TokenId>>& sequences);
+// The same of every n-th sequence.
+void lay_out_as_chat(const Tokenizer& tokenizer, std::vector<std::vector<TokenId>>& sequences, size_t every = 1);
 
 }  // namespace savepoint

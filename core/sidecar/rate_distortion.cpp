@@ -1,0 +1,295 @@
+#include "core/sidecar/rate_distortion.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <deque>
+
+#include "core/model/error.h"
+#include "core/model/sha256.h"
+#include "core/sidecar/baseline_codecs.h"
+#include "core/sidecar/codec_transform.h"
+#include "core/sidecar/fit.h"
+#include "core/sidecar/reference_text.h"
+#include "core/sidecar/sensitivity.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr int64_t kSequence = 256;  // of the text that is fitted on
+constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3;
+
+// What steps cost beside each other, for the progress bar: seconds on two idle processors.
+constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
+                 kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4;
+
+struct Planned {
+    std::string stage;
+    double cost;
+    std::function<void()> run;
+};
+
+std::string of(const std::string& what, size_t index, size_t count) {
+    return what + " " + std::to_string(index + 1) + " of " + std::to_string(count);
+}
+
+// Python's own library stands on every Debian that runs our tests: source code, far from fortunes.
+Corpus code_corpus() {
+    for (const char* folder :
+         {"/usr/lib/python3.11", "/usr/lib/python3.12", "/usr/lib/python3.13", "/usr/lib/python3"}) {
+        Corpus corpus = read_source_files(folder, ".py");
+        if (!corpus.documents.empty()) return corpus;
+    }
+    throw FileError("/usr/lib/python3", "holds no source files; give the path of a text corpus");
+}
+
+Corpus corpus_of(const std::string& name) {
+    if (name == "fortunes" || name == "chat") return fortunes_corpus();
+    return name == "code" ? code_corpus() : read_corpus(name);
+}
+
+}  // namespace
+
+struct RateDistortion::Impl {
+    Impl(const Transformer& model, const Tokenizer& tokenizer, RateDistortionSettings asked,
+         std::shared_ptr<const RunCodec> codec)
+        : model(model),
+          tokenizer(tokenizer),
+          settings(std::move(asked)),
+          saved(std::move(codec)),
+          gradients(model, settings.seed) {
+        plan("reading text", kReadCost, [this] { read(); });
+    }
+
+    void plan(std::string stage, double cost, std::function<void()> run) {
+        steps.push_back({std::move(stage), cost, std::move(run)});
+        planned += cost;
+    }
+
+    bool wants(const char* part) const {
+        return std::find(settings.parts.begin(), settings.parts.end(), part) != settings.parts.end();
+    }
+
+    // The held-out documents are drawn first, by seed: leaving out twice a sequence more than they fill keeps the
+    // fitted ones apart from them whatever the lengths of both.
+    void read() {
+        const int64_t length = settings.prefix + settings.followers;
+        const Corpus corpus = corpus_of(settings.corpus);
+        fit = split_corpus(corpus, tokenizer, kSequence, settings.fit_tokens, settings.held_out_tokens + 2 * length,
+                           settings.seed)
+                  .fit;
+        std::string bytes;
+        for (const auto& ids : fit)
+            bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(TokenId));
+        data_sha256 = sha256_hex(bytes);
+        const bool other =
+            !settings.held_out.empty() && settings.held_out != "chat" && settings.held_out != settings.corpus;
+        auto held_out = split_corpus(other ? corpus_of(settings.held_out) : corpus, tokenizer, length, 0,
+                                     settings.held_out_tokens, settings.seed)
+                            .held_out;
+        if (settings.held_out == "chat") lay_out_as_chat(tokenizer, held_out);
+        evaluation.emplace(model, std::move(held_out),
+                           CodecEvaluation::Settings{settings.prefix, settings.followers, settings.exact_first, 3});
+        if (!saved) plan_fit();
+        plan_trials();
+    }
+
+    void plan_fit() {
+        const bool weighted = wants("kv") || wants("full");
+        if (weighted) plan_sensitivity();
+        plan("preparing the fits", 0.1, [this] { make_fits(); });
+        for (size_t i = 0; i < fit.size(); ++i) {
+            plan(of("running the model on text", i, fit.size()), kForwardCost, [=, this] { forward(i); });
+            plan(of("moments of text", i, fit.size()), kMomentsCost, [=, this] { add(i); });
+        }
+    }
+
+    void plan_sensitivity() {
+        const int64_t batches =
+            std::min<int64_t>(kSensitivityBatches, static_cast<int64_t>(fit.size()) / kSensitivityBatch);
+        for (int64_t b = 0; b < batches; ++b)
+            plan(of("measuring what the next token is sensitive to,", static_cast<size_t>(b),
+                    static_cast<size_t>(batches)),
+                 kGradientCost, [=, this] {
+                     const auto first = fit.begin() + b * kSensitivityBatch;
+                     gradients.add({first, first + kSensitivityBatch}, 192, settings.exact_first);
+                 });
+        plan("sensitivity", 0.1, [this] { sensitivity = gradients.finish(); });
+    }
+
+    TransformSettings transform(CodedPart part) const {
+        TransformSettings t;
+        t.part = part;
+        t.group_size = settings.group_size;
+        t.ratios = settings.ratios;
+        t.label = "transform " + to_string(part);
+        return t;
+    }
+
+    // The transform codecs of each part are planned here, so that their steps are known; their matrices come later.
+    std::vector<std::pair<TransformSettings, bool>> transforms() const {
+        std::vector<std::pair<TransformSettings, bool>> all;
+        for (const CodedPart part : {CodedPart::kv, CodedPart::hidden, CodedPart::full}) {
+            if (!wants(to_string(part).c_str())) continue;
+            all.emplace_back(transform(part), part != CodedPart::hidden);
+            if (!settings.ablations) continue;
+            TransformSettings plain = transform(part);
+            plain.from_below = false;
+            plain.label += " -below";
+            all.emplace_back(plain, part != CodedPart::hidden);
+            plain.from_token = false;
+            plain.label = "transform " + to_string(part) + " -below -token";
+            all.emplace_back(plain, part != CodedPart::hidden);
+            if (part == CodedPart::kv) {
+                plain.label += " -sensitivity";
+                all.emplace_back(plain, false);
+            }
+        }
+        return all;
+    }
+
+    void make_fits() {
+        for (const auto& [asked, weighted] : transforms())
+            transform_fits.push_back(
+                std::make_unique<TransformFit>(model.shared_weights(), asked, weighted ? sensitivity : std::nullopt));
+        if (!settings.baselines) return;
+        for (const CodedPart part : {CodedPart::kv, CodedPart::hidden})
+            if (wants(to_string(part).c_str()))
+                baseline_fits.emplace_back(part, make_baseline_fit(model.config(), part));
+    }
+
+    void forward(size_t i) {
+        ForwardOptions kept;
+        kept.logits = Logits::none;
+        rows = model.forward_batch({fit[i]}, kept).rows;
+    }
+
+    void add(size_t i) {
+        const int64_t first = settings.exact_first;
+        const std::span<const TokenId> ids(fit[i]);
+        const CodedRun run{rows.slice(first, rows.tokens() - first), ids.subspan(static_cast<size_t>(first)), first};
+        for (const auto& one : transform_fits) one->add(run);
+        for (const auto& [part, one] : baseline_fits) one->add(run);
+    }
+
+    void plan_trials() {
+        for (int64_t i = 0; i < evaluation->sequences(); ++i)
+            plan(of("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
+                 [this] { evaluation->prepare_step(); });
+        if (saved) enlist(saved);
+        const auto list = saved ? std::vector<std::pair<TransformSettings, bool>>() : transforms();
+        for (size_t f = 0; f < list.size(); ++f) {
+            const int64_t groups = (model.config().layers + settings.group_size - 1) / settings.group_size;
+            for (int64_t g = 0; g < groups; ++g)
+                plan(list[f].first.label + ": decomposing group " + std::to_string(g + 1), kDecomposeCost,
+                     [=, this] { transform_fits[f]->decompose(g); });
+            for (const double ratio : settings.ratios)
+                plan(list[f].first.label + ": allocating bits", kRateCost,
+                     [=, this] { enlist(transform_fits[f]->codec(ratio)); });
+            plan("clearing up", 0, [=, this] { transform_fits[f].reset(); });
+        }
+        if (settings.baselines && !saved) plan("finishing the baselines", 2, [this] { enlist_baselines(); });
+        // As many as are enlisted by then; each step plans the next, in front of the queue.
+        plan("judging", kTrialCost, [this] { judge_next(); });
+    }
+
+    void enlist(std::shared_ptr<const RunCodec> codec) { waiting.push_back(std::move(codec)); }
+
+    void enlist_baselines() {
+        for (auto& [part, fitted] : baseline_fits)
+            for (auto& codec : all_baselines(model.weights(), *fitted, part)) enlist(std::move(codec));
+        baseline_fits.clear();
+    }
+
+    // Trials are planned when it is known how many there are.
+    void judge_next() {
+        if (waiting.empty()) return;
+        const std::shared_ptr<const RunCodec> codec = waiting.front();
+        waiting.pop_front();
+        auto trial = std::make_shared<CodecTrial>(*evaluation, codec);
+        for (int64_t i = 0; i < evaluation->sequences(); ++i)
+            plan("judging " + codec->name(), kTrialCost, [trial] { trial->step(); });
+        plan("judging " + codec->name(), 0, [this, trial, codec] { judged.push_back({codec, trial->figures()}); });
+        plan("judging", 0, [this] { judge_next(); });
+    }
+
+    const Transformer& model;
+    const Tokenizer& tokenizer;
+    RateDistortionSettings settings;
+    std::shared_ptr<const RunCodec> saved;
+    SensitivityFit gradients;
+    std::optional<Sensitivity> sensitivity;
+    std::vector<std::vector<TokenId>> fit;
+    std::string data_sha256;
+    std::optional<CodecEvaluation> evaluation;
+    std::vector<std::unique_ptr<TransformFit>> transform_fits;
+    std::vector<std::pair<CodedPart, std::unique_ptr<RunCodecFit>>> baseline_fits;
+    StateRows rows;
+    std::deque<std::shared_ptr<const RunCodec>> waiting;
+    std::vector<Judged> judged;
+    std::deque<Planned> steps;
+    double planned = 0, spent = 0;
+};
+
+RateDistortion::RateDistortion(const Transformer& model, const Tokenizer& tokenizer, RateDistortionSettings settings,
+                               std::shared_ptr<const RunCodec> saved)
+    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings), std::move(saved))) {}
+RateDistortion::~RateDistortion() = default;
+
+void RateDistortion::step() {
+    if (done()) return;
+    const Planned step = std::move(impl_->steps.front());
+    impl_->steps.pop_front();
+    step.run();
+    impl_->spent += step.cost;
+}
+
+bool RateDistortion::done() const { return impl_->steps.empty(); }
+
+double RateDistortion::progress() const {
+    if (done()) return 1;
+    const double trials = static_cast<double>(impl_->waiting.size()) * kTrialCost *
+                          (impl_->evaluation ? static_cast<double>(impl_->evaluation->sequences()) : 1);
+    return impl_->spent == 0 ? 0 : impl_->spent / (impl_->planned + trials);
+}
+
+std::string RateDistortion::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+const std::vector<RateDistortion::Judged>& RateDistortion::judged() const { return impl_->judged; }
+
+double RateDistortion::replay_tokens_per_s() const {
+    return impl_->evaluation && impl_->evaluation->ready() ? impl_->evaluation->replay_tokens_per_s() : NAN;
+}
+
+CodecInfo RateDistortion::info(const CodecFigures& figures) const {
+    CodecInfo info;
+    const RateDistortionSettings& s = impl_->settings;
+    info.model_sha256 = impl_->model.weights().sha256();
+    info.data_sha256 = impl_->data_sha256;
+    for (const auto& ids : impl_->fit) info.fitted_tokens += static_cast<int64_t>(ids.size());
+    info.seed = s.seed;
+    info.settings = {{"corpus", s.corpus},         {"fit_tokens", s.fit_tokens},
+                     {"held_out", s.held_out},     {"held_out_tokens", s.held_out_tokens},
+                     {"prefix", s.prefix},         {"followers", s.followers},
+                     {"group_size", s.group_size}, {"seed", s.seed}};
+    info.figures = savepoint::described(figures);
+    return info;
+}
+
+nlohmann::json RateDistortion::described() const {
+    nlohmann::json codecs = nlohmann::json::array();
+    for (const Judged& one : judged()) codecs.push_back(savepoint::described(one.figures));
+    const double replay = replay_tokens_per_s();
+    const RateDistortionSettings& s = impl_->settings;
+    return {{"codecs", codecs},
+            {"replay_tokens_per_s", std::isfinite(replay) ? nlohmann::json(replay) : nlohmann::json(nullptr)},
+            {"fit_corpus", s.corpus},
+            {"held_out_corpus", s.held_out.empty() ? s.corpus : s.held_out},
+            {"fit_sha256", impl_->data_sha256},
+            {"prefix", s.prefix},
+            {"followers", s.followers},
+            {"held_out_sequences", impl_->evaluation ? impl_->evaluation->sequences() : 0},
+            {"seed", s.seed}};
+}
+
+}  // namespace savepoint
