@@ -197,8 +197,8 @@ void PointSearch::search_group(const Queries& queries, int64_t first, int64_t la
     for (int64_t q = first; q < last; ++q) rank(queries.rows + q * columns_, nearest[q - first].kept(), q, out);
 }
 
-void PointSearch::rank(const float* query, std::vector<Candidate>& kept, int64_t row, Neighbours& out) const {
-    for (Candidate& c : kept) c.distance = length(query, prepared_.data() + c.index * columns_);
+void PointSearch::rank(const float* query, std::vector<Neighbour>& kept, int64_t row, Neighbours& out) const {
+    for (Neighbour& c : kept) c.distance = length(query, prepared_.data() + c.index * columns_);
     std::sort(kept.begin(), kept.end());
     for (int64_t j = 0; j < out.k; ++j) {
         out.index[row * out.k + j] = kept[j].index;

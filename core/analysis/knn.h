@@ -24,10 +24,10 @@ struct Neighbours {
 void check_points(const PointTable& points, const std::string& what);
 
 // A point as one query sees it; nearer ones first, equally far ones by index.
-struct Candidate {
+struct Neighbour {
     float distance;
     int32_t index;
-    bool operator<(const Candidate& other) const {
+    bool operator<(const Neighbour& other) const {
         return distance != other.distance ? distance < other.distance : index < other.index;
     }
 };
@@ -38,12 +38,12 @@ class NearestSoFar {
     explicit NearestSoFar(int64_t most) : most_(static_cast<size_t>(most)) {}
     // Distances of points first, first + 1, ...; at most nearest_block of them. Infinite ones are never kept.
     void add(const float* distances, int64_t count, int64_t first);
-    std::vector<Candidate>& kept() { return kept_; }  // in no order
+    std::vector<Neighbour>& kept() { return kept_; }  // in no order
 
    private:
     size_t most_;
     float limit_ = std::numeric_limits<float>::infinity();
-    std::vector<Candidate> kept_;
+    std::vector<Neighbour> kept_;
 };
 constexpr int64_t nearest_block = 512;
 
@@ -83,7 +83,7 @@ class PointSearch {
     void tile(const float* const* queries, const float* norms, int64_t first_panel, int64_t panels, float* out,
               int64_t stride) const;
     void search_group(const Queries& queries, int64_t first, int64_t last, Neighbours& out) const;
-    void rank(const float* query, std::vector<Candidate>& kept, int64_t row, Neighbours& out) const;
+    void rank(const float* query, std::vector<Neighbour>& kept, int64_t row, Neighbours& out) const;
     float length(const float* a, const float* b) const;
 
     PointMetric metric_;

@@ -38,7 +38,7 @@ View look(float* distances, int64_t self, int64_t count, int64_t k) {
     for (int64_t at = 0; at < count; at += nearest_block)
         nearest.add(distances + at, std::min(nearest_block, count - at), at);
     View view{distances, {}};
-    for (const Candidate& c : nearest.kept()) view.nearest.push_back(c.index);
+    for (const Neighbour& c : nearest.kept()) view.nearest.push_back(c.index);
     std::sort(view.nearest.begin(), view.nearest.end());
     return view;
 }
