@@ -114,6 +114,11 @@ void check_format(const ValueFormat& format) {
     if (format.group < 1) throw InputError("group: " + std::to_string(format.group) + "; 1 or more");
 }
 
+void check_formats(const std::vector<ValueFormat>& formats) {
+    if (formats.empty()) throw InputError("formats: name at least one");
+    for (const ValueFormat& format : formats) check_format(format);
+}
+
 void save_format(const ValueFormat& format, nlohmann::json& settings) {
     settings["bits"] = format.bits;
     settings["group"] = format.group;

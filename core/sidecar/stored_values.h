@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/sidecar/run_codec.h"
 #include "core/state/json_fields.h"
@@ -19,7 +20,8 @@ struct ValueFormat {
     int bits = 16;       // 2..8, or 16
     int64_t group = 32;  // values; not used by 16 bits
 };
-void check_format(const ValueFormat& format);  // throws InputError
+void check_format(const ValueFormat& format);                 // throws InputError
+void check_formats(const std::vector<ValueFormat>& formats);  // of several rates: at least one
 void save_format(const ValueFormat& format, nlohmann::json& settings);
 ValueFormat load_format(const Fields& settings);   // throws FileError
 std::string to_string(const ValueFormat& format);  // "fp16", "int4 g32"
