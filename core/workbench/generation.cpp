@@ -124,8 +124,9 @@ float GenerationTask::log_probability_of(TokenId token) const {
 bool GenerationTask::is_full() const { return desk_.graph.path_length(id_) >= desk_.transformer().config().context; }
 
 void GenerationTask::stop() {
-    const bool half_given = next_pass_ < passes_.size();
-    if (half_given || desk_.graph.at(id_).tokens.empty())
+    // Counted by tokens: a pass that failed has left some of its own behind.
+    const std::vector<TokenId>& tokens = desk_.graph.at(id_).tokens;
+    if (tokens.empty() || tokens.size() < planned_.tokens.size())
         take_back();
     else
         finish();

@@ -49,9 +49,10 @@ TokenRef selection_of(const SessionContents& contents) {
     return {integer_or_zero(*saved, "thought"), integer_or_zero(*saved, "position")};
 }
 
-void restore_selection(Desk& desk, const TokenRef& token) {
+// Older ones left it behind on another path when a branch was made.
+void restore_selection(Desk& desk, const SessionContents& contents, const TokenRef& token) {
     if (is_there(desk.graph, token)) desk.select(token);
-    if (desk.selected.thought == 0) desk.keep_selection();
+    if (contents.selected.thought == 0) desk.keep_selection();
 }
 
 void restore_trajectory(Desk& desk, const nlohmann::json& view) {
@@ -105,7 +106,7 @@ void stop_session_tasks(Desk& desk) {
     desk.generations.clear();
     desk.after_rows.clear();
     desk.waiting_preview.reset();
-    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit});
+    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit, TaskKind::compare});
 }
 
 void start_new_session(Desk& desk) {
@@ -134,7 +135,7 @@ void open_session_folder(Desk& desk, const std::string& folder) {
     const std::string map = text_or_empty(contents.view, "feature_map");
     if (map == to_string(FeatureMap::identity) || map == to_string(FeatureMap::elu1)) desk.map = feature_map_from(map);
     restore_trajectory(desk, contents.view);
-    restore_selection(desk, selection_of(contents));
+    restore_selection(desk, contents, selection_of(contents));
     desk.publisher.touch();
     desk.notices.info("opened " + folder);
     if (!lock) desk.notices.warn(obstacle + ". It was opened read-only");

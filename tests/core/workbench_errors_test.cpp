@@ -1,6 +1,7 @@
 // What cannot be done says so, names the way out, and loses nothing.
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "workbench_fixture.h"
 
@@ -107,6 +108,20 @@ TEST_CASE("commands that cannot be carried out") {
         refused(bench, command::Export{"preview.csv", "/tmp/x"}, "preview");
         refused(bench, command::Export{"anomaly.csv", "/tmp/x"}, "sidecar");
     }
+    SUBCASE("a session of another model, or of another tokenizer") {
+        const TemporaryFolder folder("foreign");
+        const std::string session = folder.file("a.savepoint"), manifest = session + "/manifest.json";
+        REQUIRE(bench.after(command::SaveSession{session, ""})->errors.empty());
+        const nlohmann::json own = nlohmann::json::parse(std::ifstream(manifest));
+        for (const char* field : {"/model/sha256", "/tokenizer_hash"}) {
+            nlohmann::json foreign = own;
+            foreign[nlohmann::json::json_pointer(field)] = std::string(64, '0');
+            std::ofstream(manifest) << foreign.dump();
+            refused(bench, command::OpenSession{session}, "000000000000");
+        }
+        CHECK(bench.now()->session.folder == session);
+        CHECK(bench.after(command::Continue{1, greedy(2)})->errors.empty());
+    }
     SUBCASE("a damaged session, and nothing of the present one is lost") {
         const TemporaryFolder folder("damaged");
         const std::string session = folder.file("a.savepoint");
@@ -128,7 +143,41 @@ TEST_CASE("edits out of range are refused by name") {
     refused(bench, command::PreviewEdit{at, {set_component(5, 0, 0, 1)}}, "beyond the selected token");
     refused(bench, command::PreviewEdit{at, {set_component(4, 0, 0, NAN)}}, "finite");
     refused(bench, command::PreviewEdit{{1, 400}, {set_component(400, 0, 0, 1)}}, "400");
+    refused(bench, command::PreviewEdit{at, {set_component(4, 0, 0, INFINITY)}}, "finite");
+    refused(bench, command::ResumeEdit{at, {set_component(4, 0, 0, NAN)}, greedy(1)}, "finite");
     refused(bench, command::ResumeEdit{at, {}, greedy(1)}, "no edits");
     refused(bench, command::MeasureResume{1, 4000}, "prefix");
     CHECK(bench.now()->graph->thoughts.size() == 1);
+}
+
+TEST_CASE("an edit far beyond every state is refused or finite, and what it makes can be saved and opened") {
+    const TemporaryFolder folder("far");
+    const std::string session = folder.file("a.savepoint");
+    Bench& bench = Bench::shared();
+    bench.after(raw("The sky is", greedy(4)), true);
+    const auto edits_of = [](LatentPart part, double amount) {
+        LatentEdit edit = set_component(4, 2, 0, amount);
+        edit.part = part;
+        return std::vector<LatentEdit>{set_component(2, 2, 0, 1), edit};
+    };
+    // Too large for a latent, or for what it decodes to; whole or not at all, though tokens 2 and 3 have run.
+    for (const LatentPart part : {LatentPart::hidden, LatentPart::key}) {
+        for (const double amount : {1e37, 3e38, 1e300}) {
+            refused(bench, command::PreviewEdit{{1, 4}, edits_of(part, amount)}, "NaN or infinity");
+            refused(bench, command::ResumeEdit{{1, 4}, edits_of(part, amount), greedy(2)}, "NaN or infinity");
+        }
+    }
+    for (const LatentPart part : {LatentPart::hidden, LatentPart::key, LatentPart::value}) {
+        auto shown = bench.after(command::PreviewEdit{{1, 4}, edits_of(part, 1e18)});
+        REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
+        CHECK(std::isfinite(shown->preview->kl_edited));
+        for (const PreviewRow& row : shown->preview->rows) CHECK(std::isfinite(row.edited));
+        bench.after(command::ResumeEdit{{1, 4}, edits_of(part, 1e18), greedy(2)}, true);
+        REQUIRE(bench.after(command::SaveSession{session, ""})->errors.empty());
+        shown = bench.after(command::OpenSession{session}, true);
+        CHECK_MESSAGE(shown->errors.empty(), errors_of(*shown));
+        bench.after(command::SetCurrent{1}, true);
+    }
+    CHECK(bench.now()->graph->thoughts.size() == 4);
+    bench.after(command::NewSession{}, true);
 }
