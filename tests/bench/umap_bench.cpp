@@ -26,7 +26,7 @@ int map_points(const std::string& in, const std::string& out, bool parallel) {
     const PointTable points = read_points(in).points;
     UmapSettings settings;
     settings.reproducible = !parallel;
-    nlohmann::json stages;
+    nlohmann::json stages = nlohmann::json::object();
     const double start = now();
     Umap map(points, settings);
     for (bool more = true; more;) {
@@ -58,7 +58,7 @@ std::string home_data() {
 }
 
 int write_latents(const std::string& out, int64_t rows, int64_t columns) {
-    constexpr int64_t length = 192;
+    constexpr int64_t length = 192, sinks = 4;  // the first tokens of a path are attention sinks, far from all others
     const char* named = std::getenv("SAVEPOINT_MODEL");
     const std::string path = named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
     const auto weights = Weights::from_gguf(path);
@@ -66,7 +66,8 @@ int write_latents(const std::string& out, int64_t rows, int64_t columns) {
     const Tokenizer tokenizer(path);
     const auto fit = load_fit(home_data() + "/" + weights->sha256().substr(0, 16), weights->sha256());
     if (!fit.sidecar) throw Error("no fitted sidecar; make one with `savepoint fit --default`");
-    const TokenSplit split = split_corpus(fortunes_corpus(), tokenizer, length, rows + length, 0, 1);
+    const TokenSplit split =
+        split_corpus(fortunes_corpus(), tokenizer, length, rows * length / (length - sinks) + length, 0, 1);
     const int64_t middle = static_cast<int64_t>(fit.sidecar->hidden().groups().size()) / 2;
     PointTable latents{rows, columns, {}};
     for (const auto& tokens : split.fit) {
@@ -74,8 +75,7 @@ int write_latents(const std::string& out, int64_t rows, int64_t columns) {
         const at::Tensor z = fit.sidecar->encode(model.prefill(cache, tokens).rows).hidden.select(1, middle);
         const at::Tensor kept = z.slice(1, 0, columns).contiguous();
         const auto* values = kept.data_ptr<float>();
-        // The first tokens of a path are attention sinks, far from all others.
-        for (int64_t t = 4; t < kept.size(0) && static_cast<int64_t>(latents.values.size()) < rows * columns; ++t)
+        for (int64_t t = sinks; t < kept.size(0) && static_cast<int64_t>(latents.values.size()) < rows * columns; ++t)
             latents.values.insert(latents.values.end(), values + t * columns, values + (t + 1) * columns);
     }
     latents.rows = static_cast<int64_t>(latents.values.size()) / columns;
@@ -94,7 +94,7 @@ int main(int argc, char** argv) {
         if (what == "latents" && argc == 5) return write_latents(argv[2], std::atoll(argv[3]), std::atoll(argv[4]));
         std::cerr << "bench_umap_bench map IN.npy OUT.npy [parallel] | latents OUT.npy ROWS COLUMNS\n";
         return 2;
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
         std::cerr << error.what() << "\n";
         return 1;
     }

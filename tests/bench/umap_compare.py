@@ -97,7 +97,8 @@ def compare(args, folder):
     compiling = theirs(points)[1]
     seconds = {"umap_learn": [], "reproducible": [], "parallel": []}
     layouts, figures = {}, {}
-    for _ in range(args.rounds):
+    for turn in range(args.rounds):
+        print(f"round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
         layouts["umap_learn"], spent = theirs(points)
         seconds["umap_learn"].append(spent)
         for name, mode in (("reproducible", ()), ("parallel", ("parallel",))):
