@@ -19,20 +19,30 @@ QuantizedSettings quantized_settings(CodedPart part, int bits, int64_t group) {
     return settings;
 }
 
+// Group sizes that fit a layer's values, ascending: KIVI's 32, twice that, and one scale for a whole row.
+std::vector<int64_t> group_sizes(const ModelConfig& config) {
+    std::vector<int64_t> sizes;
+    for (const int64_t size : {int64_t{32}, int64_t{64}, config.kv_dim()})
+        if (config.kv_dim() % size == 0 && (sizes.empty() || size > sizes.back())) sizes.push_back(size);
+    return sizes;
+}
+
 // KIVI as published, then what makes a finished prefix smaller.
-std::vector<QuantizedSettings> quantized_variants(CodedPart part) {
+std::vector<QuantizedSettings> quantized_variants(const ModelConfig& config, CodedPart part) {
+    const std::vector<int64_t> groups = group_sizes(config);
     std::vector<QuantizedSettings> list;
-    for (const int bits : {8, 6, 5, 4, 3, 2}) list.push_back(quantized_settings(part, bits, 32));
+    for (const int bits : {8, 6, 5, 4, 3, 2}) list.push_back(quantized_settings(part, bits, groups.front()));
     for (const int bits : {4, 3, 2}) {
-        QuantizedSettings settings = quantized_settings(part, bits, 32);
-        settings.short_group = true;
-        list.push_back(settings);
-        settings.group = 64;
-        list.push_back(settings);
+        QuantizedSettings settings;
+        for (const int64_t group : groups) {
+            settings = quantized_settings(part, bits, group);
+            settings.short_group = true;
+            list.push_back(settings);
+        }
         settings.hadamard = true;
         list.push_back(settings);
     }
-    QuantizedSettings windowed = quantized_settings(part, 2, 32);
+    QuantizedSettings windowed = quantized_settings(part, 2, groups.front());
     windowed.window = 32;
     list.push_back(windowed);
     return list;
@@ -64,7 +74,7 @@ const std::vector<ValueFormat> kCoefficients = {{16, 32}, {4, 32}};
 
 std::vector<std::shared_ptr<const RunCodec>> quantized_baselines(const ModelConfig& config, CodedPart part) {
     std::vector<std::shared_ptr<const RunCodec>> codecs;
-    for (const QuantizedSettings& settings : quantized_variants(part))
+    for (const QuantizedSettings& settings : quantized_variants(config, part))
         codecs.push_back(make_quantized(config, settings));
     return codecs;
 }

@@ -14,9 +14,9 @@ namespace savepoint {
 // when history is above 255; then the residuals as rows [token, layer] of keys, then values (stored_values.h).
 struct DeltaSettings {
     std::vector<ValueFormat> formats = {{4, 32}, {2, 32}};  // one codec each
-    int64_t references = 2;
+    int64_t references = 4;
     int64_t history = 255;  // tokens, 1 to 65535
-    int64_t projection = 16;
+    int64_t projection = 32;
 };
 
 // Throws InputError on settings that cannot be.

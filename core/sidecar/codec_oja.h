@@ -17,7 +17,7 @@ struct OjaSettings {
     std::vector<int64_t> reductions = {4, 8};  // one codec for each, and each format of z
     int64_t first = 4, recent = 8;             // tokens of the run that are kept whole, 0 or more
     int64_t every = 32;                        // and every n-th token of the run; 0: none
-    double rate = 0.02;                        // 0: the basis stays as fitted
+    double rate = 0.15;                        // 0: the basis stays as fitted
     std::vector<ValueFormat> formats = {ValueFormat{}};
 };
 
