@@ -18,6 +18,7 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"trajectory.csv", "Trajectory (CSV)"},
                                             {"reconstruction.csv", "Reconstruction (CSV)"},
                                             {"preview.csv", "Preview of the edit (CSV)"},
+                                            {"codecs.csv", "Rate and distortion of codecs (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};
     return all;
 }

@@ -5,6 +5,7 @@
 #include "views/jobs_panel.h"
 #include "views/latent_editor_panel.h"
 #include "views/model_panel.h"
+#include "views/rate_distortion_panel.h"
 #include "views/reconstruction_panel.h"
 #include "views/trajectory_panel.h"
 #include "views/transcript_panel.h"
@@ -19,6 +20,7 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<LatentEditorPanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
+    panels.push_back(std::make_unique<RateDistortionPanel>());
     panels.push_back(std::make_unique<ModelPanel>());
     panels.push_back(std::make_unique<JobsPanel>());
     return panels;

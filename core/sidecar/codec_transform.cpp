@@ -50,7 +50,7 @@ at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& 
     return x;
 }
 
-std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run) const {
+std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run, std::vector<at::Tensor>* exact) const {
     const at::Tensor embeddings = settings_.from_token ? features_->embeddings(run.tokens) : at::Tensor();
     std::vector<at::Tensor> all;
     at::Tensor below;
@@ -62,7 +62,9 @@ std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run) const {
         require_finite(x, "state");
         const at::Tensor context = context_of(group, embeddings, below);
         if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
-        const at::Tensor q = rounded(at::matmul(x, group.encode.t()) / step_, settings_.dead_zone);
+        const at::Tensor steps = at::matmul(x, group.encode.t()) / step_;
+        if (exact) exact->push_back(steps);
+        const at::Tensor q = rounded(steps, settings_.dead_zone);
         if (settings_.from_below) {
             const at::Tensor decoded =
                 group_features(group, group.coder.columns() ? group.coder.values(q) : q, context);
@@ -218,6 +220,15 @@ struct Moments {
 // Through the float16 of a file, so that what is measured is what will be loaded.
 at::Tensor as_stored(const at::Tensor& matrix) { return matrix.to(at::kHalf).to(at::kFloat).contiguous(); }
 
+// Least squares with a ridge that shrinks as the text grows: with few tokens a prediction from a thousand numbers
+// would only learn the text by heart.
+at::Tensor ridge_regression(const at::Tensor& context, const at::Tensor& cross, int64_t tokens) {
+    const auto width = static_cast<double>(context.size(0));
+    const double ridge = 0.2 * width / static_cast<double>(tokens) * context.diagonal().mean().item<double>();
+    const at::Tensor regular = context.to(at::kDouble) + at::eye(context.size(0), at::kDouble) * ridge;
+    return at::linalg_solve(regular, cross.to(at::kDouble));
+}
+
 struct Roots {
     at::Tensor root, inverse;
 };
@@ -315,12 +326,12 @@ struct TransformFit::Impl {
         at::Tensor residual = covariance.slice(0, 0, all).slice(1, 0, all);
         if (covariance.size(0) > all) {
             const at::Tensor cross = covariance.slice(0, 0, all).slice(1, all);
-            at::Tensor context = covariance.slice(0, all).slice(1, all).to(at::kDouble);
-            context =
-                context + at::eye(context.size(0), at::kDouble) * (1e-4 * context.diagonal().mean().item<double>());
-            group.predict = as_stored(at::linalg_solve(context, cross.t().to(at::kDouble)).t());
+            const at::Tensor context = covariance.slice(0, all).slice(1, all);
+            group.predict = as_stored(ridge_regression(context, cross.t(), tokens).t());
             group.context_mean = mean.slice(0, all).clone();
-            residual = residual - at::matmul(group.predict, cross.t());
+            const at::Tensor explained = at::matmul(group.predict, cross.t());
+            residual = residual - explained - explained.t() +
+                       at::matmul(at::matmul(group.predict, context), group.predict.t());
         }
         const int64_t first = blocks[g].first_block;
         at::Tensor scaled = blockwise(root, first, residual, width);
@@ -411,33 +422,19 @@ struct TransformFit::Impl {
         return last.codec;
     }
 
-    // Where cells' means lie needs the values before rounding: one more pass, group by group on what was decoded.
+    // Where the means of cells lie needs the values before rounding: one more pass over the sample.
     void refine_tables(TransformCodec& codec) const {
-        for (size_t g = 0; g < groups.size(); ++g) {
-            std::vector<at::Tensor> rounded_parts, exact_parts;
-            for (const Sample& s : sample) {
-                const CodedRun run{s.rows, s.tokens, s.first_position};
-                rounded_parts.push_back(codec.quantise(run)[g]);
-                exact_parts.push_back(exact_steps(codec, run, g));
+        std::vector<std::vector<at::Tensor>> rounded_parts(groups.size()), exact_parts(groups.size());
+        for (const Sample& s : sample) {
+            std::vector<at::Tensor> exact;
+            const std::vector<at::Tensor> q = codec.quantise({s.rows, s.tokens, s.first_position}, &exact);
+            for (size_t g = 0; g < groups.size(); ++g) {
+                rounded_parts[g].push_back(q[g]);
+                exact_parts[g].push_back(exact[g]);
             }
-            codec.groups_[g].coder = CoefficientCoder::fitted(at::cat(rounded_parts), at::cat(exact_parts));
         }
-    }
-
-    at::Tensor exact_steps(const TransformCodec& codec, const CodedRun& run, size_t wanted) const {
-        const at::Tensor embeddings = settings.from_token ? features->embeddings(run.tokens) : at::Tensor();
-        at::Tensor below;
-        if (wanted > 0 && settings.from_below) {
-            std::vector<at::Tensor> z = codec.quantise(run);
-            for (size_t g = 0; g < z.size(); ++g) z[g] = codec.groups_[g].coder.values(z[g]);
-            const auto& blocks_below = codec.groups_[wanted - 1].blocks;
-            below = codec.reconstruct(z, run.tokens)[static_cast<size_t>(blocks_below.last_block)];
-        }
-        const TransformCodec::Group& group = codec.groups_[wanted];
-        at::Tensor x = group_rows(run.rows, group.blocks) - group.mean;
-        const at::Tensor context = codec.context_of(group, embeddings, below);
-        if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
-        return at::matmul(x, group.encode.t()) / codec.step_;
+        for (size_t g = 0; g < groups.size(); ++g)
+            codec.groups_[g].coder = CoefficientCoder::fitted(at::cat(rounded_parts[g]), at::cat(exact_parts[g]));
     }
 
     std::string name(double ratio) const {
@@ -473,6 +470,7 @@ TransformFit::TransformFit(std::shared_ptr<const Weights> weights, TransformSett
                            std::optional<Sensitivity> sensitivity)
     : impl_(std::make_unique<Impl>(std::move(weights), std::move(settings), std::move(sensitivity))) {}
 TransformFit::~TransformFit() = default;
+TransformFit::TransformFit(TransformFit&&) noexcept = default;
 
 void TransformFit::add(const CodedRun& run) {
     // Every fifth run goes into the sample until that is full.

@@ -19,10 +19,10 @@ namespace savepoint {
 //   y = U L (x - mean - A (context - its mean)) / step,  q = round(y),  L^2 = metric,  U: eigenvectors of L cov L
 struct TransformSettings {
     CodedPart part = CodedPart::full;
-    int64_t group_size = 8;
+    int64_t group_size = 4;
     bool from_token = true, from_below = true;  // the two predictions
     double kl_weight = 4;                       // full: nats of KL worth as much as hidden variance unexplained
-    int64_t max_components = 1536;              // of a group
+    int64_t max_components = 4096;              // of a group
     int64_t sample_tokens = 1536;               // held in memory, outside the moments: for tables and for the step
     double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
@@ -56,7 +56,8 @@ class TransformCodec final : public RunCodec {
     double step() const { return step_; }
 
     // z of a run: coefficients in steps, per group [tokens, components], each rounded; and the way back.
-    std::vector<at::Tensor> quantise(const CodedRun& run) const;
+    // `exact`, if given, gets the coefficients before rounding.
+    std::vector<at::Tensor> quantise(const CodedRun& run, std::vector<at::Tensor>* exact = nullptr) const;
     std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
 
    private:
@@ -82,6 +83,7 @@ class TransformFit final : public RunCodecFit {
     TransformFit(std::shared_ptr<const Weights> weights, TransformSettings settings,
                  std::optional<Sensitivity> sensitivity = {});
     ~TransformFit() override;
+    TransformFit(TransformFit&&) noexcept;
     void add(const CodedRun& run) override;
     std::vector<std::shared_ptr<const RunCodec>> finish() override;
 

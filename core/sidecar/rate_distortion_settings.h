@@ -16,7 +16,7 @@ struct RateDistortionSettings {
     int64_t prefix = 192;            // decoded, its first exact_first tokens replayed
     int64_t followers = 64;          // compared after it
     int64_t exact_first = 4;
-    int64_t group_size = 8;  // blocks that a transform codes together
+    int64_t group_size = 4;  // blocks that a transform codes together
     std::vector<double> ratios = {8, 16, 32};
     std::vector<std::string> parts = {"kv", "hidden", "full"};
     bool baselines = true;   // the training-free codecs too

@@ -12,6 +12,7 @@
 #include "core/analysis/fit_settings.h"
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
+#include "core/sidecar/rate_distortion_settings.h"
 #include "core/state/edge_kind.h"
 
 namespace savepoint {
@@ -109,6 +110,10 @@ struct MeasureResume {
 struct FitSidecar {
     FitSettings settings;
 };
+// Fits and judges codecs on held-out text, in the background: Snapshot::rate_distortion.
+struct CompareCodecs {
+    RateDistortionSettings settings;
+};
 struct LoadSidecar {
     std::string folder;
 };
@@ -122,7 +127,8 @@ struct SaveSession {
 struct OpenSession {
     std::string folder;
 };  // read-only while another process has it open
-// what: transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv, graph.json
+// what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
+// graph.json
 struct Export {
     std::string what;
     std::string path;
@@ -150,7 +156,8 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
-                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
+                 command::CompareCodecs, command::LoadSidecar, command::NewSession, command::SaveSession,
+                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
+                 command::DismissError>;
 
 }  // namespace savepoint

@@ -15,9 +15,10 @@ using Writer = std::string (*)(Desk&);
 
 const std::map<std::string, Writer>& writers() {
     static const std::map<std::string, Writer> all = {
-        {"transcript.csv", transcript_csv},          {"anomaly.csv", anomaly_csv}, {"trajectory.csv", trajectory_csv},
-        {"reconstruction.csv", reconstruction_csv},  {"preview.csv", preview_csv}, {"graph.json", graph_json},
-        {"latents.safetensors", latents_safetensors}};
+        {"transcript.csv", transcript_csv}, {"anomaly.csv", anomaly_csv},
+        {"trajectory.csv", trajectory_csv}, {"reconstruction.csv", reconstruction_csv},
+        {"preview.csv", preview_csv},       {"codecs.csv", codecs_csv},
+        {"graph.json", graph_json},         {"latents.safetensors", latents_safetensors}};
     return all;
 }
 

@@ -154,6 +154,19 @@ std::string reconstruction_csv(Desk& desk) {
     return table.text();
 }
 
+std::string codecs_csv(Desk& desk) {
+    const auto view = desk.publisher.rate_distortion();
+    if (!view || view->codecs.empty()) throw InputError("no codec is judged yet; compare them first");
+    Table table(
+        "name,kind,part,bytes_per_token,ratio_fp16,sidecar_bytes,kl_nats,kl_p95,top1_agreement,delta_nll,hidden_fvu,"
+        "k_fvu,v_fvu,mid_layer_mse,encode_tokens_per_s,restore_tokens_per_s");
+    for (const CodecView& c : view->codecs)
+        table.row(c.name, c.kind, c.part, c.bytes_per_token, c.ratio_fp16, c.sidecar_bytes, c.kl_nats, c.kl_p95,
+                  c.top1_agreement, c.delta_nll, c.hidden_fvu, c.k_fvu, c.v_fvu, c.mid_layer_mse, c.encode_tokens_per_s,
+                  c.restore_tokens_per_s);
+    return table.text();
+}
+
 std::string preview_csv(Desk& desk) {
     const auto view = desk.publisher.preview();
     if (!view) throw InputError("there is no preview to export; change a latent of the selected token first");

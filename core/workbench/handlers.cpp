@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/model/error.h"
+#include "core/workbench/compare_task.h"
 #include "core/workbench/export_task.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
@@ -117,6 +118,11 @@ class Handler {
         desk_.need_model();
         desk_.tasks.stop(TaskKind::fit);
         desk_.tasks.add(std::make_unique<FitTask>(desk_, c.settings));
+    }
+    void operator()(const command::CompareCodecs& c) {
+        desk_.need_model();
+        desk_.tasks.stop(TaskKind::compare);
+        desk_.tasks.add(std::make_unique<CompareTask>(desk_, c.settings));
     }
     void operator()(const command::LoadSidecar& c) {
         ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights->sha256());
@@ -281,6 +287,7 @@ std::string title_of(const Command& command) {
                                  [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
                                  [](const command::MeasureResume&) { return "Measuring resumption"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
+                                 [](const command::CompareCodecs&) { return "Comparing codecs"; },
                                  [](const command::LoadSidecar&) { return "Loading a sidecar"; },
                                  [](const command::SaveSession&) { return "Saving the session"; },
                                  [](const command::OpenSession&) { return "Opening a session"; },

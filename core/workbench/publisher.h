@@ -24,12 +24,14 @@ class Publisher {
     void set_anomaly(std::shared_ptr<const AnomalyView> view);
     void set_trajectory(std::shared_ptr<const TrajectoryView> view);
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
+    void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
     const ModelView& model() const { return *parts_.model; }
     const SidecarView& sidecar() const { return *parts_.sidecar; }
     const std::shared_ptr<const PreviewView>& preview() const { return parts_.preview; }
     const std::shared_ptr<const AnomalyView>& anomaly() const { return parts_.anomaly; }
     const std::shared_ptr<const TrajectoryView>& trajectory() const { return parts_.trajectory; }
     const std::shared_ptr<const ReconstructionView>& reconstruction() const { return parts_.reconstruction; }
+    const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
 
     void tokens_appended(ThoughtId thought);
     void tokens_changed(ThoughtId thought, int64_t first, int64_t count);  // own tokens, whose figures changed

@@ -170,6 +170,28 @@ struct ReconstructionView {
     double kl_nats = NAN, kl_p95 = NAN, top1_agreement = NAN, delta_nll = NAN;
 };
 
+// A codec's figures on held-out text (core/sidecar/codec_evaluation.h says what each is); NaN: not of its part.
+struct CodecView {
+    std::string name, kind, part;  // part: "hidden", "kv" or "full"
+    std::string file;              // where it is stored; empty: nowhere
+    double bytes_per_token = 0, ratio_fp16 = 0;
+    int64_t sidecar_bytes = 0;
+    double kl_nats = NAN, kl_p95 = NAN, top1_agreement = NAN, delta_nll = NAN;
+    double hidden_fvu = NAN, k_fvu = NAN, v_fvu = NAN, mid_layer_mse = NAN;
+    double encode_tokens_per_s = NAN, restore_tokens_per_s = NAN;
+    std::vector<float> hidden_fvu_layers, k_fvu_layers, v_fvu_layers;
+};
+
+// The comparison of codecs, growing while it runs.
+struct RateDistortionView {
+    Phase phase = Phase::absent;  // absent: was cancelled
+    double progress = 0;
+    std::string stage, error;
+    RateDistortionSettings settings;
+    std::vector<CodecView> codecs;
+    double replay_tokens_per_s = NAN;
+};
+
 struct JobView {
     int64_t id = 0;
     std::string name, message;  // message: stage, or the error
@@ -220,6 +242,7 @@ struct Snapshot {
     std::shared_ptr<const AnomalyView> anomaly;
     std::shared_ptr<const TrajectoryView> trajectory;
     std::shared_ptr<const ReconstructionView> reconstruction;
+    std::shared_ptr<const RateDistortionView> rate_distortion;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -5,7 +5,7 @@
 namespace savepoint {
 
 bool is_background(TaskKind kind) {
-    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit;
+    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit || kind == TaskKind::compare;
 }
 
 TaskList::~TaskList() {
