@@ -203,7 +203,7 @@ void RateDistortionPanel::draw_plot(const RateDistortionView& view, ImVec2 size)
         small_text(draw, {x.from - 4, y.at(tick) - small_height() / 2}, palette::text_dim, formatted("%g", tick), 1);
     }
     small_text(draw, {(x.from + x.to) / 2, y.from + 1.1f * small_height()}, palette::text, "bytes a token", 0.5f);
-    small_text(draw, {x.from + 4, y.to}, palette::text, measure_ == 0 ? "KL, nats" : "FVU");
+    small_text(draw, {x.to, y.to}, palette::text, measure_ == 0 ? "KL, nats" : "FVU", 1);
 
     // The front: nothing else is both smaller and better.
     double best = DBL_MAX;

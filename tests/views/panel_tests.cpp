@@ -197,6 +197,21 @@ void register_others(Harness& harness) {
         ctx->ItemClick("**/Measure again");  // scrolls there if need be
         IM_CHECK_EQ(last<command::MeasureResume>(h.submitted()).thought, 6);
     });
+    add(harness, "codecs_are_compared_and_chosen", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Rate and distortion");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "rate-distortion");
+        ctx->SetRef("//Rate and distortion");
+        ctx->ItemClick("**/transform kv 16x");
+        ctx->ItemClick("Compare codecs");
+        IM_CHECK_EQ(count<command::CompareCodecs>(h.submitted()), 1);
+        IM_CHECK_EQ(last<command::CompareCodecs>(h.submitted()).settings.prefix, 192);
+        ctx->ComboClick("##held out/code");
+        ctx->ItemUncheck("baselines");
+        ctx->ItemClick("Compare codecs");
+        IM_CHECK(last<command::CompareCodecs>(h.submitted()).settings.held_out == "code");
+        IM_CHECK(!last<command::CompareCodecs>(h.submitted()).settings.baselines);
+    });
     add(harness, "keys_and_values_say_what_they_explain", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->ItemClick("//Latent editor/**/Keys");
         ctx->Yield(4);

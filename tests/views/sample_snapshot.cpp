@@ -323,6 +323,33 @@ std::shared_ptr<const ReconstructionView> reconstruction() {
     return std::make_shared<ReconstructionView>(view);
 }
 
+// Codecs of two kinds at some rates, with the spread that real ones have.
+std::shared_ptr<const RateDistortionView> rate_distortion() {
+    RateDistortionView view;
+    view.phase = Phase::ready;
+    view.replay_tokens_per_s = 410;
+    const auto add = [&](std::string name, const char* kind, const char* part, double bytes, double raw, double kl,
+                         double fvu) {
+        CodecView codec;
+        codec.name = std::move(name), codec.kind = kind, codec.part = part;
+        codec.bytes_per_token = bytes, codec.ratio_fp16 = raw / bytes, codec.kl_nats = kl, codec.kl_p95 = 3 * kl;
+        codec.top1_agreement = 1 - std::sqrt(kl), codec.delta_nll = kl / 2, codec.k_fvu = codec.v_fvu = fvu;
+        if (std::string(part) == "full") codec.hidden_fvu = fvu;
+        codec.restore_tokens_per_s = 3000, codec.encode_tokens_per_s = 2500, codec.sidecar_bytes = 84'000'000;
+        view.codecs.push_back(codec);
+    };
+    for (const double ratio : {8.0, 16.0, 32.0}) {
+        add("transform kv " + std::to_string(int(ratio)) + "x", "transform", "kv", 23040 / ratio, 23040,
+            0.0013 * ratio * ratio / 64, 0.002 * ratio);
+        add("transform full " + std::to_string(int(ratio)) + "x", "transform", "full", 57600 / ratio, 57600,
+            0.0009 * ratio * ratio / 64, 0.001 * ratio);
+    }
+    for (const int bits : {2, 3, 4, 8})
+        add("quantized int" + std::to_string(bits) + " g32", "quantized", "kv", 1440.0 * bits + 1440, 23040,
+            0.4 * std::pow(4.0, -bits), 2.0 * std::pow(4.0, -bits));
+    return std::make_shared<RateDistortionView>(view);
+}
+
 std::vector<JobView> jobs() {
     using enum JobView::State;
     return {{1, "Load model", "SmolLM2-135M-Instruct.Q4_1.gguf", 1, 1.42, 0, done, false},
@@ -375,6 +402,7 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->anomaly = anomaly(tokens);
     snapshot->trajectory = trajectory();
     snapshot->reconstruction = reconstruction();
+    snapshot->rate_distortion = rate_distortion();
     snapshot->jobs = std::make_shared<std::vector<JobView>>(jobs());
     snapshot->log = std::make_shared<std::vector<LogLine>>(log_lines());
     snapshot->status = {.tokens_per_second = 26.4,

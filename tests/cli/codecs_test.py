@@ -1,0 +1,38 @@
+"""`savepoint evaluate --codecs`: what is fitted is judged on other text, and a saved codec is judged the same again."""
+import glob
+import os
+import tempfile
+
+from _savepoint import refused, run, run_json
+
+SMALL = ["--tokens", "512", "--prefix", "96", "--followers", "32", "--parts", "kv", "--group-size", "2"]
+FIELDS = ["name", "bytes_per_token", "ratio_fp16", "kl_nats", "top1_agreement", "delta_nll", "hidden_fvu", "k_fvu",
+          "v_fvu", "mid_layer_mse", "restore_tokens_per_s", "encode_tokens_per_s", "sidecar_bytes"]
+
+with tempfile.TemporaryDirectory() as folder:
+    table = run_json("evaluate", "--codecs", *SMALL, "--ratios", "8,24", "--fit-tokens", "8192", "--no-baselines",
+                     "--save", folder)
+    small, tiny = table["codecs"]
+    assert all(field in small for field in FIELDS), small
+    assert table["replay_tokens_per_s"] > 0 and table["held_out_sequences"] == 4, table
+    assert small["hidden_fvu"] is None and small["mid_layer_mse"] is None  # it stores keys and values alone
+    # A table's tables are fitted on other text, so the bytes come near what was asked, and no nearer.
+    assert 6.5 < small["ratio_fp16"] < 9.5 and 19 < tiny["ratio_fp16"] < 29, table
+    assert 0 < small["kl_nats"] < tiny["kl_nats"] < 1, table
+    assert small["k_fvu"] < tiny["k_fvu"] < 1 and small["v_fvu"] < tiny["v_fvu"] < 1, table
+
+    files = sorted(glob.glob(f"{folder}/*8x.safetensors"))
+    assert len(files) == 1 and abs(os.path.getsize(files[0]) - small["sidecar_bytes"]) < 8192, files
+    again = run_json("evaluate", "--codec", files[0], *SMALL)["codecs"]
+    assert len(again) == 1 and again[0]["name"] == small["name"]
+    assert again[0]["bytes_per_token"] == small["bytes_per_token"], (again[0], small)
+    assert abs(again[0]["kl_nats"] - small["kl_nats"]) < 1e-6, (again[0], small)
+
+    data = bytearray(open(files[0], "rb").read())
+    data[len(data) // 2] ^= 1
+    open(files[0], "wb").write(data)
+    refused("evaluate", "--codec", files[0], *SMALL, because="digest")
+
+markdown = run("evaluate", "--codecs", "--tokens", "256", "--prefix", "96", "--followers", "32", "--parts", "hidden",
+               "--group-size", "1", "--ratios", "8", "--fit-tokens", "2048", "--no-baselines").out
+assert markdown.startswith("| codec | bytes/token |") and "| transform hidden 8x |" in markdown, markdown
