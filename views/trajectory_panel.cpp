@@ -34,6 +34,14 @@ void halo_text(ImDrawList* draw, ImVec2 at, ImU32 colour, const std::string& tex
     small_text(draw, at, colour, text, align);
 }
 
+// A label that stays readable on top of points and lines.
+void tag_text(ImDrawList* draw, ImVec2 at, ImU32 colour, const std::string& text, float align = 0) {
+    const float pad = 0.25f * em(), left = at.x - align * small_width(text);
+    draw->AddRectFilled({left - pad, at.y - 2}, {left + small_width(text) + pad, at.y + small_height() + 2},
+                        with_alpha(palette::background, 0.82f), 3);
+    small_text(draw, at, colour, text, align);
+}
+
 }  // namespace
 
 std::vector<ThoughtId> TrajectoryPanel::wanted_thoughts(const Snapshot& snapshot) const {
@@ -210,7 +218,7 @@ void TrajectoryPanel::draw_flat_axes(const Canvas& canvas) const {
     const float rx = camera_.extent * canvas.aspect, ry = camera_.extent, pad = 0.3f * em();
     for (const auto& tick : ticks(camera_.centre[0] - rx, camera_.centre[0] + rx, 6)) {
         const ImVec2 at = project(canvas.matrix, {tick.value, camera_.centre[1], 0}, canvas.low, canvas.high).at;
-        if (at.x > canvas.low.x + 3 * em() && at.x < canvas.high.x - 6 * em())
+        if (at.x > canvas.low.x + 3 * em() && at.x < canvas.high.x - small_width(axis_name(0)) - 1.6f * em())
             halo_text(draw, {at.x, canvas.high.y - small_height() - pad}, palette::text_dim, tick.text, 0.5f);
     }
     for (const auto& tick : ticks(camera_.centre[1] - ry, camera_.centre[1] + ry, 5)) {
@@ -285,9 +293,13 @@ void TrajectoryPanel::draw_edit(const Snapshot& snapshot, const Canvas& canvas) 
     if (std::isnan(view_->edit_distance)) return;
     char text[64];
     std::snprintf(text, sizeof text, "edited, %.2f x typical distance", view_->edit_distance);
-    const bool left = to.at.x + small_width(text) + 1.2f * em() > canvas.high.x;
-    halo_text(draw, {to.at.x + (left ? -0.8f : 0.8f) * em(), to.at.y - small_height() / 2},
-              view_->edit_distance > 2 ? palette::warning : palette::edited, text, left ? 1 : 0);
+    // Beside the mark, and in sight when the mark is not.
+    const float width = small_width(text), side = 0.8f * em(), beside = to.at.x + side;
+    const float most = canvas.high.x - width - 0.4f * em(), x = beside > most ? to.at.x - side - width : beside;
+    const ImVec2 at = {
+        std::clamp(x, canvas.low.x + 0.4f * em(), std::max(canvas.low.x + 0.4f * em(), most)),
+        std::max(canvas.low.y + 2 * em(), std::min(to.at.y - small_height() / 2, canvas.high.y - 2 * em()))};
+    tag_text(draw, at, view_->edit_distance > 2 ? palette::warning : palette::edited, text);
 }
 
 void TrajectoryPanel::draw_marks(Frame& frame, const Canvas& canvas, int under_mouse) const {
@@ -304,7 +316,7 @@ void TrajectoryPanel::draw_marks(Frame& frame, const Canvas& canvas, int under_m
         if (hovered) draw->AddCircle(p.at, 0.5f * em(), palette::text, 0, 1.5f);
         if (selected) draw->AddCircle(p.at, 0.62f * em(), palette::accent, 0, 2.5f);
         if (selected || static_cast<int>(i) == under_mouse)
-            halo_text(draw, {p.at.x, p.at.y - 0.8f * em() - small_height()}, palette::text, visible(point.text), 0.5f);
+            tag_text(draw, {p.at.x, p.at.y - 0.8f * em() - small_height()}, palette::text, visible(point.text), 0.5f);
     }
 }
 

@@ -34,11 +34,12 @@ const size_t* find_before(const Index& index, const GraphView& graph, const Traj
     return nullptr;
 }
 
+// strength: of lines among so many points that they would hide them, less than 1.
 CloudLine line_between(const TrajectoryPoint& a, const TrajectoryPoint& b, PointColour by, int64_t last, bool branch,
-                       bool crowded) {
-    const float alpha = (branch ? 0.35f : 0.6f) * (crowded ? 0.7f : 1.0f);
+                       float strength) {
+    const float alpha = (branch ? 0.35f : 0.6f) * strength;
     return {a.at, b.at, with_alpha(point_colour(a, by, last), alpha), with_alpha(point_colour(b, by, last), alpha),
-            branch || crowded ? 1.2f : 1.8f};
+            branch || strength < 1 ? 1.2f : 1.8f};
 }
 
 float quantile(std::vector<float>& values, float q) {
@@ -117,18 +118,18 @@ std::vector<CloudLine> path_lines(const TrajectoryView& view, const GraphView& g
     Index index;
     for (size_t i = 0; i < view.points.size(); ++i) index[{view.points[i].thought, view.points[i].position}] = i;
     const int64_t last = last_position(view);
-    const bool crowded = view.points.size() > 3000;
+    const float strength = std::clamp(std::sqrt(80.0f / static_cast<float>(view.points.size() + 1)), 0.3f, 1.0f);
     std::vector<CloudLine> lines;
     for (size_t i = 0; i < view.points.size(); ++i) {
         const auto& point = view.points[i];
         const bool follows =
             i > 0 && view.points[i - 1].thought == point.thought && view.points[i - 1].position + 1 == point.position;
         if (follows) {
-            lines.push_back(line_between(view.points[i - 1], point, by, last, false, crowded));
+            lines.push_back(line_between(view.points[i - 1], point, by, last, false, strength));
             continue;
         }
         const size_t* before = find_before(index, graph, point);
-        if (before != nullptr) lines.push_back(line_between(view.points[*before], point, by, last, true, crowded));
+        if (before != nullptr) lines.push_back(line_between(view.points[*before], point, by, last, true, strength));
     }
     return lines;
 }

@@ -292,6 +292,7 @@ void register_workbench_tests(Harness& harness) {
 
 // The picture in the README: what a user has in front of them who has made a branch and is about to make another.
 void register_portrait(Harness& harness, const std::string& name) {
+    workbench(harness, true);
     add(harness, "portrait", [name](ImGuiTestContext* ctx, Harness& h) {
         set_length(ctx, 56);
         type_prompt(ctx, "Why does the sea look blue?");
@@ -307,9 +308,8 @@ void register_portrait(Harness& harness, const std::string& name) {
             ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Z);
             IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->current == root; }));
         }
+        IM_CHECK(wait_until(ctx, 120, [&] { return !h.snapshot()->status.busy; }));
         drag_a_slider(ctx, h, start + 20);
-        ctx->SetRef("//Trajectory");
-        ctx->ComboClick("##which/all thoughts");
         h.window().shell().show_panel("Anomaly");
         save_by_dialog(ctx, h);
         const ImVec2 size = ImGui::GetIO().DisplaySize;
@@ -346,7 +346,13 @@ void register_reopening_tests(Harness& harness) {
             IM_CHECK_STR_EQ(a.detail.c_str(), b.detail.c_str());
             IM_CHECK_EQ(a.tokens, b.tokens);
         }
+        // The selected token too, with its latent in the editor as soon as its hidden states are back.
+        IM_CHECK_GE(before->selected.position, 0);
+        IM_CHECK(h.snapshot()->selected == before->selected);
+        IM_CHECK(wait_until(ctx, kPatience,
+                            [&] { return h.snapshot()->latent && h.snapshot()->latent->token == before->selected; }));
         ctx->Yield(10);
+        IM_CHECK(ctx->ItemExists("//Latent editor/**/0/##z"));
         picture_of_all(ctx, h, "tour-6-reopened");
         // And it goes on from there.
         const auto count = h.snapshot()->graph->thoughts.size();
