@@ -42,6 +42,7 @@ void add_evaluate(Registry registry);
 void add_edit(Registry registry);
 void add_session(Registry registry);
 void add_bench(Registry registry);
+void add_project(Registry registry);
 
 // -- shared by the commands -----------------------------------------------------------------------------
 
