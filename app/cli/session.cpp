@@ -39,8 +39,11 @@ int export_session(const Common& common, const std::string& folder, const std::s
         workbench->submit(command::Export{what, out + "/" + what});
     const auto snapshot = finish(*workbench, true);
     if (snapshot->sidecar->phase == Phase::ready) {
-        for (const char* what : {"anomaly.csv", "latents.safetensors", "trajectory.csv", "reconstruction.csv"})
+        for (const std::string what : {"anomaly.csv", "latents.safetensors", "trajectory.csv", "reconstruction.csv"}) {
+            // A path of a few tokens has no trajectory: the first ones are left out of it.
+            if (what == "trajectory.csv" && !snapshot->trajectory) continue;
             workbench->submit(command::Export{what, out + "/" + what});
+        }
         finish(*workbench, true);
     }
     for (const auto& file : std::filesystem::directory_iterator(out)) std::cout << file.path().string() << "\n";
