@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/model/error.h"
+#include "core/model/parallel.h"
 #include "core/sidecar/eigen_basis.h"
 #include "core/sidecar/quantizer.h"
 
@@ -92,27 +93,34 @@ std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor
 
 std::string TransformCodec::encode(const CodedRun& run) const {
     const std::vector<at::Tensor> z = quantise(run);
+    std::vector<std::string> coded(groups_.size());
+    parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t g) {
+        coded[static_cast<size_t>(g)] = groups_[static_cast<size_t>(g)].coder.encode(z[static_cast<size_t>(g)]);
+    });
     std::string bytes;
-    for (size_t g = 0; g < groups_.size(); ++g) {
-        const std::string coded = groups_[g].coder.encode(z[g]);
-        const auto size = static_cast<uint32_t>(coded.size());
+    for (const std::string& part : coded) {
+        const auto size = static_cast<uint32_t>(part.size());
         bytes.append(reinterpret_cast<const char*>(&size), sizeof size);
-        bytes += coded;
+        bytes += part;
     }
     return bytes;
 }
 
 StateRows TransformCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
-    std::vector<at::Tensor> z;
+    std::vector<std::string> coded;
     ByteReader reader(bytes, "coded states");
-    for (const Group& group : groups_) {
+    for (size_t g = 0; g < groups_.size(); ++g) {
         const auto size = reader.number<uint32_t>();
         if (size > bytes.size()) throw InputError("coded states: a part is longer than all of it");
-        std::string coded(size, '\0');
-        reader.read(coded.data(), size);
-        z.push_back(group.coder.values(group.coder.decode(coded, static_cast<int64_t>(tokens.size()))));
+        coded.emplace_back(size, '\0');
+        reader.read(coded.back().data(), size);
     }
     reader.expect_end();
+    std::vector<at::Tensor> z(groups_.size());
+    parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t index) {
+        const auto g = static_cast<size_t>(index);
+        z[g] = groups_[g].coder.values(groups_[g].coder.decode(coded[g], static_cast<int64_t>(tokens.size())));
+    });
     return features_->rows(reconstruct(z, tokens), tokens);
 }
 
