@@ -35,16 +35,10 @@ void print_table(const RateDistortion& job) {
     std::cout << "\nreplay: " << shown(job.replay_tokens_per_s(), "%.0f") << " tokens/s\n";
 }
 
-std::string file_name(std::string name) {
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.') c = '-';
-    return name + ".safetensors";
-}
-
 void save_all(const RateDistortion& job, const std::string& folder) {
     std::filesystem::create_directories(folder);
     for (const RateDistortion::Judged& one : job.judged()) {
-        const std::string path = (std::filesystem::path(folder) / file_name(one.figures.name)).string();
+        const std::string path = (std::filesystem::path(folder) / codec_file_name(one.figures.name)).string();
         save_codec(path, *one.codec, job.info(one.figures));
         std::cerr << path << "\n";
     }

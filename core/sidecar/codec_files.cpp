@@ -1,5 +1,7 @@
 #include "core/sidecar/codec_files.h"
 
+#include <cctype>
+
 #include "core/model/error.h"
 #include "core/sidecar/baseline_codecs.h"
 #include "core/sidecar/codec_transform.h"
@@ -22,6 +24,12 @@ std::shared_ptr<const RunCodec> made(const TensorFile& file, const nlohmann::jso
 }
 
 }  // namespace
+
+std::string codec_file_name(std::string name) {
+    for (char& c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.') c = '-';
+    return name + ".safetensors";
+}
 
 void save_codec(const std::string& path, const RunCodec& codec, const CodecInfo& info) {
     TensorFile file;

@@ -19,6 +19,9 @@ struct CodecInfo {
     int version = 1;
 };
 
+// "transform kv 8x" -> "transform-kv-8x.safetensors"
+std::string codec_file_name(std::string name);
+
 // One safetensors file of format "savepoint-codec". Loading throws FileError for a file that is damaged, of another
 // format, or of another model than `weights`.
 void save_codec(const std::string& path, const RunCodec& codec, const CodecInfo& info);

@@ -29,6 +29,9 @@ struct TransformSettings {
     std::string label;                          // for the codec's name; empty: made from the above
 };
 
+// What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
+at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below);
+
 class TransformCodec final : public RunCodec {
    public:
     struct Group {

@@ -1,6 +1,5 @@
 #include "core/workbench/compare_task.h"
 
-#include <cctype>
 #include <filesystem>
 
 #include "core/workbench/desk.h"
@@ -34,12 +33,6 @@ CodecView view_of(const CodecFigures& f) {
     return view;
 }
 
-std::string file_name(std::string name) {
-    for (char& c : name)
-        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.') c = '-';
-    return name + ".safetensors";
-}
-
 }  // namespace
 
 CompareTask::CompareTask(Desk& desk, RateDistortionSettings settings)
@@ -70,7 +63,7 @@ Step CompareTask::step() {
 void CompareTask::store(const RateDistortion::Judged& one) {
     if (folder_.empty() || one.figures.sidecar_bytes < 4096) return;
     std::filesystem::create_directories(folder_);
-    codecs_.back().file = (std::filesystem::path(folder_) / file_name(one.figures.name)).string();
+    codecs_.back().file = (std::filesystem::path(folder_) / codec_file_name(one.figures.name)).string();
     save_codec(codecs_.back().file, *one.codec, job_.info(one.figures));
 }
 

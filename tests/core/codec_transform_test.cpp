@@ -112,7 +112,7 @@ TEST_CASE("predictions lose less at the same bytes") {
     const CodedRun run = run_texts().back().run();
     double errors[2];
     for (const bool predictions : {false, true}) {
-        TransformFit fit = fitted_anew(CodedPart::hidden, 3, predictions);
+        TransformFit fit = fitted_anew(CodedPart::hidden, 1, predictions);
         errors[predictions] = relative_error(run.rows.hidden, round_trip(*fit.codec(24), run).hidden);
     }
     CHECK(errors[1] < errors[0]);

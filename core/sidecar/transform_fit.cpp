@@ -1,0 +1,315 @@
+#include "core/sidecar/codec_transform.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/model/error.h"
+#include "core/sidecar/eigen_basis.h"
+
+namespace savepoint {
+
+namespace {
+
+// Second moments of [features of a group, its context] about a shift taken from the first run.
+struct Moments {
+    at::Tensor shift, sum, square;
+    int64_t tokens = 0;
+
+    void add(const at::Tensor& rows) {
+        if (!shift.defined()) {
+            shift = rows.mean(0);
+            sum = at::zeros_like(shift, at::kDouble);
+            square = at::zeros({rows.size(1), rows.size(1)}, at::kFloat);
+        }
+        const at::Tensor x = rows - shift;
+        sum.add_(x.sum(0, false, at::kDouble));
+        square.addmm_(x.t(), x);
+        tokens += rows.size(0);
+    }
+    at::Tensor mean() const { return shift + (sum / static_cast<double>(tokens)).to(at::kFloat); }
+    at::Tensor covariance() const {
+        const at::Tensor m = (sum / static_cast<double>(tokens)).to(at::kFloat);
+        return square / static_cast<double>(tokens) - at::outer(m, m);
+    }
+};
+
+// Through the float16 of a file, so that what is measured is what will be loaded.
+at::Tensor as_stored(const at::Tensor& matrix) { return matrix.to(at::kHalf).to(at::kFloat).contiguous(); }
+
+// Least squares with a ridge that shrinks as the text grows: with few tokens a prediction from a thousand numbers
+// would only learn the text by heart.
+at::Tensor ridge_regression(const at::Tensor& context, const at::Tensor& cross, int64_t tokens) {
+    const auto width = static_cast<double>(context.size(0));
+    const double ridge = 0.2 * width / static_cast<double>(tokens) * context.diagonal().mean().item<double>();
+    const at::Tensor regular = context.to(at::kDouble) + at::eye(context.size(0), at::kDouble) * ridge;
+    return at::linalg_solve(regular, cross.to(at::kDouble));
+}
+
+struct Roots {
+    at::Tensor root, inverse;
+};
+
+Roots square_roots(const at::Tensor& metric) {
+    const auto [values, vectors] = at::linalg_eigh(metric.to(at::kDouble));
+    const at::Tensor roots = values.clamp_min(values.max().item<double>() * 1e-9).sqrt();
+    return {at::matmul(vectors * roots, vectors.t()).to(at::kFloat),
+            at::matmul(vectors / roots, vectors.t()).to(at::kFloat)};
+}
+
+// Rows of x in blocks of `width`, each multiplied from the left by its block's matrix.
+at::Tensor blockwise(const std::vector<at::Tensor>& matrices, int64_t first, const at::Tensor& x, int64_t width) {
+    std::vector<at::Tensor> parts;
+    for (int64_t i = 0; i * width < x.size(0); ++i)
+        parts.push_back(at::matmul(matrices[static_cast<size_t>(first + i)], x.slice(0, i * width, (i + 1) * width)));
+    return at::cat(parts);
+}
+
+struct Sample {
+    StateRows rows;
+    std::vector<TokenId> tokens;
+    int64_t first_position;
+};
+
+}  // namespace
+
+struct TransformFit::Impl {
+    Impl(std::shared_ptr<const Weights> weights, TransformSettings asked, std::optional<Sensitivity> given)
+        : features(std::make_shared<BlockFeatures>(std::move(weights), asked.part)),
+          settings(std::move(asked)),
+          sensitivity(std::move(given)),
+          blocks(layer_groups(features->blocks(), settings.group_size)),
+          moments(blocks.size()),
+          groups(blocks.size()) {}
+
+    at::Tensor group_rows(const StateRows& rows, const LayerGroup& group) const {
+        std::vector<at::Tensor> parts;
+        for (int64_t b = group.first_block; b <= group.last_block; ++b) parts.push_back(features->of(rows, b));
+        return at::cat(parts, 1);
+    }
+
+    void add_moments(const CodedRun& run) {
+        const at::Tensor embeddings = settings.from_token ? features->embeddings(run.tokens) : at::Tensor();
+        at::Tensor below;
+        for (size_t g = 0; g < blocks.size(); ++g) {
+            const at::Tensor x = group_rows(run.rows, blocks[g]);
+            const at::Tensor context = transform_context(settings.from_token, settings.from_below, embeddings, below);
+            moments[g].add(context.defined() ? at::cat({x, context}, 1) : x);
+            below = x.slice(1, x.size(1) - features->width());
+        }
+        if (settings.part == CodedPart::kv) return;
+        const at::Tensor h = run.rows.hidden;
+        const auto sum = [](at::Tensor& total, const at::Tensor& x) { total = total.defined() ? total + x : x; };
+        sum(hidden_sum, h.sum(0, false, at::kDouble));
+        sum(hidden_square, h.to(at::kDouble).square().sum(0));
+    }
+
+    // The metric needs variances of all blocks: after the moments, once.
+    void find_metric() {
+        if (!roots.empty()) return;
+        const int64_t width = features->width();
+        at::Tensor variance, mean_square = at::ones({features->blocks()});
+        if (settings.part == CodedPart::kv) {
+            std::vector<at::Tensor> parts;
+            for (size_t g = 0; g < blocks.size(); ++g) {
+                const at::Tensor cov =
+                    moments[g].square.diagonal() / static_cast<double>(moments[g].tokens) -
+                    (moments[g].sum / static_cast<double>(moments[g].tokens)).square().to(at::kFloat);
+                parts.push_back(cov.slice(0, 0, blocks[g].layers() * width).reshape({-1, width}));
+            }
+            variance = at::cat(parts);
+        } else {
+            const auto n = static_cast<double>(tokens);
+            variance = (hidden_square / n - (hidden_sum / n).square()).to(at::kFloat);
+            mean_square = (hidden_square / n).mean(1).to(at::kFloat);
+        }
+        const Sensitivity* given = sensitivity ? &*sensitivity : nullptr;
+        for (const at::Tensor& m : features->metric(variance, mean_square, given, settings.kl_weight))
+            roots.push_back(square_roots(m));
+        for (const Roots& r : roots) {
+            root.push_back(r.root);
+            inverse.push_back(r.inverse);
+        }
+    }
+
+    void decompose(size_t g) {
+        find_metric();
+        const int64_t width = features->width(), all = blocks[g].layers() * width;
+        TransformCodec::Group& group = groups[g];
+        group.blocks = blocks[g];
+        const at::Tensor mean = moments[g].mean(), covariance = moments[g].covariance();
+        moments[g] = {};
+        group.mean = mean.slice(0, 0, all).clone();
+        at::Tensor residual = covariance.slice(0, 0, all).slice(1, 0, all);
+        if (covariance.size(0) > all) {
+            const at::Tensor cross = covariance.slice(0, 0, all).slice(1, all);
+            const at::Tensor context = covariance.slice(0, all).slice(1, all);
+            group.predict = as_stored(ridge_regression(context, cross.t(), tokens).t());
+            group.context_mean = mean.slice(0, all).clone();
+            const at::Tensor explained = at::matmul(group.predict, cross.t());
+            residual = residual - explained - explained.t() +
+                       at::matmul(at::matmul(group.predict, context), group.predict.t());
+        }
+        const int64_t first = blocks[g].first_block;
+        at::Tensor scaled = blockwise(root, first, residual, width);
+        scaled = blockwise(root, first, scaled.t().contiguous(), width);
+        scaled = (scaled + scaled.t()) / 2;
+        const EigenBasis basis = leading_components(scaled.to(at::kDouble), std::min(settings.max_components, all));
+        const at::Tensor columns = basis.vectors.t().contiguous();
+        group.encode = as_stored(blockwise(root, first, columns, width).t());
+        group.decode = as_stored(blockwise(inverse, first, columns, width).t());
+        eigenvalues.resize(groups.size());
+        eigenvalues[g] = basis.values;
+    }
+
+    // Groups cut to the components that a step of that size can see.
+    std::vector<TransformCodec::Group> cut(double step) const {
+        std::vector<TransformCodec::Group> out = groups;
+        for (size_t g = 0; g < out.size(); ++g) {
+            const int64_t seen = std::max<int64_t>(1, (eigenvalues[g] > 0.05 * step * step).sum().item<int64_t>());
+            out[g].encode = groups[g].encode.slice(0, 0, seen);  // views: the rates share their matrices
+            out[g].decode = groups[g].decode.slice(0, 0, seen);
+        }
+        return out;
+    }
+
+    struct Trial {
+        std::shared_ptr<TransformCodec> codec;
+        double bytes_per_token;
+    };
+
+    // A codec of that step, its tables fitted on the first sample_tokens of the sample.
+    Trial trial(double step, int64_t sample_tokens) const {
+        auto codec = std::make_shared<TransformCodec>(features, settings, cut(step), step, "");
+        std::vector<std::vector<at::Tensor>> z(groups.size());
+        int64_t used = 0;
+        for (const Sample& s : sample) {
+            if (used >= sample_tokens) break;
+            const auto parts = codec->quantise({s.rows, s.tokens, s.first_position});
+            for (size_t g = 0; g < parts.size(); ++g) z[g].push_back(parts[g]);
+            used += static_cast<int64_t>(s.tokens.size());
+        }
+        double bits = 0;
+        for (size_t g = 0; g < groups.size(); ++g) {
+            const at::Tensor q = at::cat(z[g]);
+            codec->groups_[g].coder = CoefficientCoder::fitted(q, q);
+            bits += codec->groups_[g].coder.bits(q);
+        }
+        return {codec, bits / 8 / static_cast<double>(used)};
+    }
+
+    double raw_bytes() const {
+        const ModelConfig& c = features->config();
+        const int64_t hidden = 2 * c.layers * c.d_model, kv = 4 * c.layers * c.kv_dim();
+        return static_cast<double>(settings.part == CodedPart::hidden ? hidden
+                                   : settings.part == CodedPart::kv   ? kv
+                                                                      : hidden + kv);
+    }
+
+    // Bits fall by about one an octave and active component: log-log secant, then a closer look with the whole sample.
+    double step_for(double bytes) const {
+        double low = last_step > 0 ? last_step : 0.02 * std::sqrt(eigenvalues[0][0].item<double>());
+        double low_bytes = trial(low, 384).bytes_per_token;
+        double high = low * (low_bytes > bytes ? 1.6 : 1 / 1.6);
+        double high_bytes = trial(high, 384).bytes_per_token;
+        for (int i = 0; i < 8 && std::abs(std::log(high_bytes / bytes)) > 0.004; ++i) {
+            const double slope = std::log(high_bytes / low_bytes) / std::log(high / low);
+            const double move = std::clamp(std::log(bytes / high_bytes) / std::min(slope, -0.2), -1.2, 1.2);
+            low = high;
+            low_bytes = high_bytes;
+            high = high * std::exp(move);
+            high_bytes = trial(high, 384).bytes_per_token;
+        }
+        return high;
+    }
+
+    std::shared_ptr<TransformCodec> make(double ratio) {
+        if (sample.empty()) throw InputError("transform codec: too little text for a sample");
+        const double wanted = raw_bytes() / ratio;
+        double step = step_for(wanted);
+        Trial last = trial(step, settings.sample_tokens);
+        for (int i = 0; i < 2; ++i) {
+            if (std::abs(std::log(last.bytes_per_token / wanted)) < 0.003) break;
+            step *= std::pow(last.bytes_per_token / wanted, 0.8);
+            last = trial(step, settings.sample_tokens);
+        }
+        last_step = step;
+        refine_tables(*last.codec);
+        last.codec->name_ = name(ratio);
+        return last.codec;
+    }
+
+    // Where the means of cells lie needs the values before rounding: one more pass over the sample.
+    void refine_tables(TransformCodec& codec) const {
+        std::vector<std::vector<at::Tensor>> rounded_parts(groups.size()), exact_parts(groups.size());
+        for (const Sample& s : sample) {
+            std::vector<at::Tensor> exact;
+            const std::vector<at::Tensor> q = codec.quantise({s.rows, s.tokens, s.first_position}, &exact);
+            for (size_t g = 0; g < groups.size(); ++g) {
+                rounded_parts[g].push_back(q[g]);
+                exact_parts[g].push_back(exact[g]);
+            }
+        }
+        for (size_t g = 0; g < groups.size(); ++g)
+            codec.groups_[g].coder = CoefficientCoder::fitted(at::cat(rounded_parts[g]), at::cat(exact_parts[g]));
+    }
+
+    std::string name(double ratio) const {
+        char text[160];
+        std::snprintf(text, sizeof text, "%s %gx",
+                      settings.label.empty() ? default_label().c_str() : settings.label.c_str(), ratio);
+        return text;
+    }
+    std::string default_label() const {
+        std::string text = "transform " + to_string(settings.part) + " of " + std::to_string(settings.group_size);
+        if (!sensitivity && settings.part != CodedPart::hidden) text += " unweighted";
+        if (settings.from_token) text += " +token";
+        if (settings.from_below) text += " +below";
+        return text;
+    }
+
+    std::shared_ptr<const BlockFeatures> features;
+    TransformSettings settings;
+    std::optional<Sensitivity> sensitivity;
+    std::vector<LayerGroup> blocks;
+    std::vector<Moments> moments;
+    std::vector<TransformCodec::Group> groups;
+    std::vector<at::Tensor> eigenvalues;
+    std::vector<Roots> roots;
+    std::vector<at::Tensor> root, inverse;
+    at::Tensor hidden_sum, hidden_square;
+    std::vector<Sample> sample;
+    int64_t tokens = 0, sampled = 0, runs = 0;
+    double last_step = 0;
+};
+
+TransformFit::TransformFit(std::shared_ptr<const Weights> weights, TransformSettings settings,
+                           std::optional<Sensitivity> sensitivity)
+    : impl_(std::make_unique<Impl>(std::move(weights), std::move(settings), std::move(sensitivity))) {}
+TransformFit::~TransformFit() = default;
+TransformFit::TransformFit(TransformFit&&) noexcept = default;
+
+void TransformFit::add(const CodedRun& run) {
+    // Every fifth run goes into the sample until that is full.
+    if (impl_->runs++ % 5 == 2 && impl_->sampled < impl_->settings.sample_tokens) {
+        impl_->sample.push_back({run.rows, {run.tokens.begin(), run.tokens.end()}, run.first_position});
+        impl_->sampled += run.rows.tokens();
+        return;
+    }
+    impl_->add_moments(run);
+    impl_->tokens += run.rows.tokens();
+}
+
+int64_t TransformFit::groups() const { return static_cast<int64_t>(impl_->blocks.size()); }
+void TransformFit::decompose(int64_t group) { impl_->decompose(static_cast<size_t>(group)); }
+std::shared_ptr<const TransformCodec> TransformFit::codec(double ratio) { return impl_->make(ratio); }
+
+std::vector<std::shared_ptr<const RunCodec>> TransformFit::finish() {
+    for (int64_t g = 0; g < groups(); ++g) decompose(g);
+    std::vector<std::shared_ptr<const RunCodec>> all;
+    for (const double ratio : impl_->settings.ratios) all.push_back(codec(ratio));
+    return all;
+}
+
+}  // namespace savepoint
