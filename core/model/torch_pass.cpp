@@ -54,8 +54,9 @@ TorchModel::TorchModel(std::shared_ptr<const Weights> weights, RotaryTable& rota
     const auto get = [&](const std::string& name) { return weights_->tensor(name).to(device_); };
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
         const std::string name = "blocks." + std::to_string(layer) + ".";
-        blocks_.push_back({get(name + "attn_norm"), get(name + "q"), get(name + "k"), get(name + "v"), get(name + "o"),
-                           get(name + "mlp_norm"), get(name + "gate"), get(name + "up"), get(name + "down")});
+        const auto linear = [&](const char* role) { return Linear(get(name + role)); };
+        blocks_.push_back({get(name + "attn_norm"), linear("q"), linear("k"), linear("v"), linear("o"),
+                           get(name + "mlp_norm"), linear("gate"), linear("up"), linear("down")});
     }
     embed_ = get("embed");
     final_norm_ = get("final_norm");
@@ -75,7 +76,7 @@ at::Tensor TorchModel::head(const at::Tensor& normed) const { return at::linear(
 
 at::Tensor TorchModel::query(const at::Tensor& resid_pre, int64_t layer) const {
     const Block& block = blocks_[layer];
-    return at::linear(norm(resid_pre, block.attn_norm), block.q).unflatten(-1, {config_.heads, config_.head_dim});
+    return block.q(norm(resid_pre, block.attn_norm)).unflatten(-1, {config_.heads, config_.head_dim});
 }
 
 at::Tensor TorchModel::run(const TorchPass& pass) {
@@ -99,9 +100,7 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
     const Block& block = blocks_[layer];
     const std::string name = "blocks." + std::to_string(layer) + ".attn.";
     const at::Tensor x = norm(resid, block.attn_norm);
-    const auto heads_of = [&](const at::Tensor& weight) {
-        return at::linear(x, weight).unflatten(-1, {-1, config_.head_dim});
-    };
+    const auto heads_of = [&](const Linear& linear) { return linear(x).unflatten(-1, {-1, config_.head_dim}); };
     at::Tensor q = hooked(pass, name + "hook_q", heads_of(block.q));
     at::Tensor k = heads_of(block.k), v = heads_of(block.v);
     if (const KvRow* row = edited_kv(pass, layer)) {
@@ -132,7 +131,7 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
         v = at::cat({pass.prefix_value.select(2, layer).transpose(1, 2), v}, 2);
     }
     const at::Tensor z = hooked(pass, name + "hook_z", mix(pass, name, q, k, v));
-    return at::linear(z.flatten(2), block.o);
+    return block.o(z.flatten(2));
 }
 
 // The heads' outputs, [batch, tokens, heads, head_dim]; query heads of a KV head are handled as more rows.
@@ -160,7 +159,7 @@ at::Tensor TorchModel::mix(const TorchPass& pass, const std::string& name, const
 
 at::Tensor TorchModel::mlp(const Block& block, const at::Tensor& resid) const {
     const at::Tensor x = norm(resid, block.mlp_norm);
-    return at::linear(at::silu(at::linear(x, block.gate)).mul_(at::linear(x, block.up)), block.down);
+    return block.down(at::silu(block.gate(x)).mul_(block.up(x)));
 }
 
 }  // namespace savepoint

@@ -8,6 +8,7 @@
 
 #include "core/model/hooks.h"
 #include "core/model/kv_cache.h"
+#include "core/model/linear.h"
 #include "core/model/rotary.h"
 #include "core/model/rows.h"
 #include "core/model/weights.h"
@@ -42,7 +43,10 @@ class TorchModel {
 
    private:
     struct Block {
-        at::Tensor attn_norm, q, k, v, o, mlp_norm, gate, up, down;
+        at::Tensor attn_norm;
+        Linear q, k, v, o;
+        at::Tensor mlp_norm;
+        Linear gate, up, down;
     };
 
     at::Tensor attention(const TorchPass& pass, int64_t layer, const at::Tensor& resid);
