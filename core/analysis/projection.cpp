@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <random>
 #include <tuple>
 
 #include "core/model/error.h"
@@ -64,6 +66,31 @@ void fix_signs(at::Tensor& axes) {
     axes.mul_(at::where(strongest < 0, -1.0, 1.0));
 }
 
+// std::normal_distribution is another function in every library; this is the same everywhere.
+at::Tensor normal_draws(int64_t rows, int64_t columns, uint64_t seed) {
+    std::mt19937_64 draws(seed);
+    const auto uniform = [&] { return static_cast<double>(draws() >> 11) * 0x1p-53; };
+    at::Tensor table = at::empty({rows, columns}, at::kDouble);
+    auto* out = table.data_ptr<double>();
+    for (int64_t i = 0; i < rows * columns; ++i)
+        out[i] = std::sqrt(-2 * std::log(1 - uniform())) * std::cos(6.283185307179586 * uniform());
+    return table;
+}
+
+at::Tensor orthonormal(const at::Tensor& columns) { return std::get<0>(at::linalg_qr(columns, "reduced")); }
+
+PcaProjection with_spectrum(const at::Tensor& mean, const at::Tensor& divisor, Spectrum spectrum, double total,
+                            int64_t components) {
+    fix_signs(spectrum.axes);
+    const at::Tensor real = spectrum.variances > kRankTolerance * spectrum.variances[0];
+    PcaProjection pca{mean.to(at::kFloat), divisor.to(at::kFloat), at::zeros({components, mean.size(0)}, at::kFloat),
+                      at::zeros({components}, at::kFloat)};
+    const int64_t kept = total > 0 ? std::min(real.sum().item<int64_t>(), components) : 0;
+    pca.axes.slice(0, 0, kept).copy_(spectrum.axes.slice(0, 0, kept));
+    if (kept > 0) pca.explained.slice(0, 0, kept).copy_(spectrum.variances.slice(0, 0, kept) / total);
+    return pca;
+}
+
 }  // namespace
 
 at::Tensor PcaProjection::project(const at::Tensor& rows) const {
@@ -80,16 +107,23 @@ PcaProjection fit_pca(const at::Tensor& rows, int64_t components, const at::Tens
     const at::Tensor mean = data.mean(0);
     const at::Tensor centred = (data - mean).div_(divisor);
     Spectrum spectrum = decompose(centred, components);
-    fix_signs(spectrum.axes);
+    return with_spectrum(mean, divisor, std::move(spectrum), centred.square().sum().item<double>(), components);
+}
 
-    const double total = centred.square().sum().item<double>();
-    const at::Tensor real = spectrum.variances > kRankTolerance * spectrum.variances[0];
-    PcaProjection pca{mean.to(at::kFloat), divisor.to(at::kFloat), at::zeros({components, d}, at::kFloat),
-                      at::zeros({components}, at::kFloat)};
-    const int64_t kept = total > 0 ? real.sum().item<int64_t>() : 0;
-    pca.axes.slice(0, 0, kept).copy_(spectrum.axes.slice(0, 0, kept));
-    if (kept > 0) pca.explained.slice(0, 0, kept).copy_(spectrum.variances.slice(0, 0, kept) / total);
-    return pca;
+PcaProjection fit_pca_randomized(const at::Tensor& rows, int64_t components, const RandomizedPca& how) {
+    check_rows(rows, components);
+    const int64_t n = rows.size(0), d = rows.size(1);
+    const at::Tensor data = to_double(rows), mean = data.mean(0), centred = data - mean;
+    const int64_t sketched = std::min(components + how.oversamples, std::min(n, d));
+    at::Tensor basis = orthonormal(at::mm(centred, normal_draws(d, sketched, how.seed)));  // [n, sketched]
+    for (int64_t round = 0; round < how.rounds; ++round)
+        basis = orthonormal(at::mm(centred, orthonormal(at::mm(centred.t(), basis))));
+    const at::Tensor small = at::mm(basis.t(), centred);  // [sketched, d]
+    Spectrum spectrum = strongest(at::mm(small, small.t()), std::min(components, sketched));
+    const at::Tensor length = spectrum.variances.sqrt().clamp_min(std::numeric_limits<double>::min());
+    spectrum.axes = at::mm(spectrum.axes, small).div_(length.unsqueeze(1));
+    return with_spectrum(mean, at::ones({d}, at::kDouble), std::move(spectrum),
+                         centred.square().sum().item<double>(), components);
 }
 
 at::Tensor standardized_distance(const at::Tensor& z, const at::Tensor& mean, const at::Tensor& std) {
