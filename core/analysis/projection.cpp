@@ -122,8 +122,8 @@ PcaProjection fit_pca_randomized(const at::Tensor& rows, int64_t components, con
     Spectrum spectrum = strongest(at::mm(small, small.t()), std::min(components, sketched));
     const at::Tensor length = spectrum.variances.sqrt().clamp_min(std::numeric_limits<double>::min());
     spectrum.axes = at::mm(spectrum.axes, small).div_(length.unsqueeze(1));
-    return with_spectrum(mean, at::ones({d}, at::kDouble), std::move(spectrum),
-                         centred.square().sum().item<double>(), components);
+    return with_spectrum(mean, at::ones({d}, at::kDouble), std::move(spectrum), centred.square().sum().item<double>(),
+                         components);
 }
 
 at::Tensor standardized_distance(const at::Tensor& z, const at::Tensor& mean, const at::Tensor& std) {

@@ -19,9 +19,9 @@ struct PcaProjection {
 PcaProjection fit_pca(const at::Tensor& rows, int64_t components, const at::Tensor& scale = {});
 
 // The same of large tables: a randomised range finder with `rounds` power iterations (Halko, Martinsson, Tropp 2011,
-// algorithms 4.4 and 5.1), n d (components + 10) operations a round instead of n d min(n, d). Variances are short of the
-// exact ones by less than their tail decays in 2 rounds + 1 powers. The same data and seed give the same bits for the
-// same number of threads.
+// algorithms 4.4 and 5.1), n d (components + 10) operations a round instead of n d min(n, d). Variances are short of
+// the exact ones by less than their tail decays in 2 rounds + 1 powers. The same data and seed give the same bits for
+// the same number of threads.
 struct RandomizedPca {
     int64_t oversamples = 10, rounds = 4;
     uint64_t seed = 1;

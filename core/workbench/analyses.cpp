@@ -38,13 +38,13 @@ bool Analyses::wanted(const Desk& desk) const {
 bool Analyses::missing(const Desk& desk) const {
     const std::pair key(desk.current, desk.graph.path_length(desk.current));
     if (desk.reference(desk.map) && !scored(desk, desk.current)) return true;
-    return trajectory_.stale(desk) || !reconstructions_.contains(key);
+    return trajectory_.stale(desk) || desk.projection.behind(desk) || !reconstructions_.contains(key);
 }
 
 Step Analyses::step(Desk& desk) {
     if (!wanted(desk)) return Step::done;
     if (rows_missing(desk)) return awake_ ? Step::again : Step::done;
-    if (score(desk) || encode(desk) || place(desk)) return Step::again;
+    if (score(desk) || encode(desk) || place(desk) || follow(desk)) return Step::again;
     const Step step = reconstruct(desk);
     if (step == Step::done) awake_ = false;
     return step;
@@ -110,6 +110,14 @@ Step Analyses::reconstruct(Desk& desk) {
     return Step::waiting;
 }
 
+// Tokens that came after a map of many was made are placed in it.
+bool Analyses::follow(Desk& desk) {
+    stage_ = "placing tokens in the map";
+    if (desk.projection.follow(desk, kPiece)) return true;
+    desk.projection.refresh(desk);
+    return false;
+}
+
 void Analyses::take_reconstruction(Desk& desk) {
     const std::unique_ptr<ReconstructionRun> finished = std::move(run_);
     const std::pair key(finished->thought(), finished->tokens());
@@ -131,6 +139,7 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
         if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece)
             trajectory_.fit(desk, latents_);
         publish_trajectory(desk);
+        desk.projection.follow(desk, kCatchUp);
     }
     const auto end = std::chrono::steady_clock::now();
     live_again_ = end + 3 * (end - start);

@@ -50,6 +50,7 @@ class Analyses {
     bool score(Desk& desk);
     bool encode(Desk& desk);
     bool place(Desk& desk);
+    bool follow(Desk& desk);
     Step reconstruct(Desk& desk);
     void take_reconstruction(Desk& desk);
     void catch_up(Desk& desk, ThoughtId thought);

@@ -14,6 +14,7 @@
 #include "core/sidecar/edit.h"
 #include "core/sidecar/rate_distortion_settings.h"
 #include "core/state/edge_kind.h"
+#include "core/workbench/projection_settings.h"
 
 namespace savepoint {
 
@@ -101,6 +102,10 @@ struct SetTrajectory {
     std::vector<ThoughtId> thoughts;
     int64_t group = -1;
 };  // group -1: all groups, standardised; empty: follow the current path
+// Maps of many tokens, in the background: Snapshot::projection.
+struct Project {
+    ProjectionSettings settings;
+};
 struct MeasureResume {
     ThoughtId thought;
     int64_t prefix = 0;
@@ -128,10 +133,15 @@ struct OpenSession {
     std::string folder;
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
-// graph.json
+// graph.json, projection.csv
 struct Export {
     std::string what;
     std::string path;
+};
+
+// A picture or a selection that a view has drawn up as text; written atomically.
+struct WriteFile {
+    std::string path, contents;
 };
 
 // -- memory -------------------------------------------------------------------------------------------------
@@ -156,8 +166,8 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::LoadSidecar, command::NewSession, command::SaveSession,
-                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
-                 command::DismissError>;
+                 command::CompareCodecs, command::Project, command::WriteFile, command::LoadSidecar,
+                 command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

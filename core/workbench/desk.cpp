@@ -79,6 +79,7 @@ void Desk::replace_graph(ThoughtGraph replacement, ThoughtId now_current) {
     if (live) live->forget();
     if (scratch) scratch->forget();
     analyses.clear();
+    projection.clear();
     preview.clear();
     rows_refused.clear();
     memory.forget();
@@ -91,6 +92,7 @@ void Desk::replace_graph(ThoughtGraph replacement, ThoughtId now_current) {
 void Desk::adopt_fit(ReferenceFit::Result result) {
     fit = std::move(result);
     analyses.clear();
+    projection.sidecar_changed();
     preview.clear();
     publisher.set_preview(nullptr);
     publisher.set_sidecar(sidecar_view(*this));

@@ -19,6 +19,7 @@
 #include "core/workbench/memory_budget.h"
 #include "core/workbench/notices.h"
 #include "core/workbench/preview.h"
+#include "core/workbench/projection_book.h"
 #include "core/workbench/publisher.h"
 #include "core/workbench/session_hold.h"
 #include "core/workbench/task.h"
@@ -63,6 +64,7 @@ struct Desk {
     FeatureMap map = FeatureMap::elu1;
     TrajectoryChoice trajectory;
     Analyses analyses;
+    ProjectionBook projection;
     PreviewMemory preview;
     SessionView session;
     SessionHold hold;  // of the folder of the session

@@ -14,11 +14,15 @@ namespace {
 using Writer = std::string (*)(Desk&);
 
 const std::map<std::string, Writer>& writers() {
-    static const std::map<std::string, Writer> all = {
-        {"transcript.csv", transcript_csv}, {"anomaly.csv", anomaly_csv},
-        {"trajectory.csv", trajectory_csv}, {"reconstruction.csv", reconstruction_csv},
-        {"preview.csv", preview_csv},       {"codecs.csv", codecs_csv},
-        {"graph.json", graph_json},         {"latents.safetensors", latents_safetensors}};
+    static const std::map<std::string, Writer> all = {{"transcript.csv", transcript_csv},
+                                                      {"anomaly.csv", anomaly_csv},
+                                                      {"trajectory.csv", trajectory_csv},
+                                                      {"reconstruction.csv", reconstruction_csv},
+                                                      {"preview.csv", preview_csv},
+                                                      {"codecs.csv", codecs_csv},
+                                                      {"projection.csv", projection_csv},
+                                                      {"graph.json", graph_json},
+                                                      {"latents.safetensors", latents_safetensors}};
     return all;
 }
 
@@ -37,7 +41,7 @@ ExportTask::ExportTask(Desk& desk, command::Export command)
     if (!writers().contains(command_.what))
         throw InputError("\"" + command_.what + "\" cannot be exported; there are " + known_names());
     if (command_.path.empty()) throw InputError("choose a file to export to");
-    desk.need_model();
+    if (command_.what != "projection.csv") desk.need_model();  // of a file it needs none
     desk.analyses.wake();
 }
 

@@ -167,6 +167,35 @@ std::string codecs_csv(Desk& desk) {
     return table.text();
 }
 
+std::string projection_csv(Desk& desk) {
+    const auto view = desk.publisher.projection();
+    if (!view || view->maps.empty() || view->points->points.empty())
+        throw InputError("there is no map yet; project the tokens first");
+    std::string header =
+        "map,thought,position,id,text,x,y,z,cluster,log_probability,entropy,anomaly,hidden_fvu,followed";
+    for (const std::string& name : view->points->label_names) header += "," + csv_field(name);
+    std::string text = header + "\n";
+    const auto& points = view->points->points;
+    for (const ProjectionMap& map : view->maps) {
+        if (!map.places) continue;
+        for (size_t i = 0; i < map.places->size(); ++i) {
+            const ProjectionPoint& p = points[i];
+            const auto& at = (*map.places)[i];
+            text += csv_field(map.label) + "," + std::to_string(p.thought) + "," + std::to_string(p.position) + "," +
+                    std::to_string(p.id) + "," + csv_field(p.text);
+            for (const float value : at) text += "," + csv_number(value);
+            text += "," + (map.clusters ? std::to_string((*map.clusters)[i]) : std::string());
+            for (const float value : {p.log_probability, p.entropy, p.anomaly, p.hidden_fvu})
+                text += "," + csv_number(value);
+            text += static_cast<int64_t>(points.size() - i) <= view->points->followed ? ",1" : ",0";
+            if (!view->points->labels.empty())
+                for (const std::string& label : view->points->labels[i]) text += "," + csv_field(label);
+            text += "\n";
+        }
+    }
+    return text;
+}
+
 std::string preview_csv(Desk& desk) {
     const auto view = desk.publisher.preview();
     if (!view) throw InputError("there is no preview to export; change a latent of the selected token first");

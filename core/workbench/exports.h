@@ -13,6 +13,7 @@ std::string anomaly_csv(Desk& desk);
 std::string trajectory_csv(Desk& desk);
 std::string reconstruction_csv(Desk& desk);
 std::string codecs_csv(Desk& desk);
+std::string projection_csv(Desk& desk);
 std::string preview_csv(Desk& desk);
 std::string graph_json(Desk& desk);
 std::string latents_safetensors(Desk& desk);  // hidden, key, value, token_ids; metadata names the sidecar

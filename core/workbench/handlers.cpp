@@ -8,6 +8,7 @@
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
 #include "core/workbench/load_task.h"
+#include "core/workbench/projection_task.h"
 #include "core/workbench/resume_task.h"
 #include "core/workbench/rows_task.h"
 #include "core/workbench/session_task.h"
@@ -109,6 +110,16 @@ class Handler {
         desk_.analyses.map_changed(desk_);
     }
     void operator()(const command::SetTrajectory& c) { set_trajectory(c); }
+    void operator()(const command::Project& c) {
+        if (c.settings.source != ProjectionSource::file) {
+            desk_.need_model();
+            for (const int64_t thought : c.settings.thoughts) desk_.graph.at(thought);
+            for (const PathSpan& span : spans_in_scope(desk_, c.settings))
+                if (span.thought != desk_.generating && !rows_are_there(span.thought)) return;
+        }
+        desk_.tasks.stop(TaskKind::project);
+        desk_.tasks.add(std::make_unique<ProjectionTask>(desk_, c.settings));
+    }
     void operator()(const command::MeasureResume& c) {
         desk_.need_model();
         desk_.tasks.add(std::make_unique<ResumeFidelityTask>(desk_, c));
@@ -144,6 +155,11 @@ class Handler {
         desk_.tasks.add(std::make_unique<ExportTask>(desk_, c));
     }
 
+    void operator()(const command::WriteFile& c) {
+        if (c.path.empty()) throw InputError("choose a file to write to");
+        write_atomically(c.path, c.contents);
+        desk_.notices.info("wrote " + c.path);
+    }
     void operator()(const command::SetMemoryBudget& c) {
         desk_.memory.set(c.bytes);
         desk_.publisher.touch();
@@ -209,6 +225,7 @@ class Handler {
         desk_.rows_refused = refused;  // the user refused nothing by this
         desk_.publisher.thought_removed(id);
         desk_.analyses.forget(id);
+        desk_.projection.forget(desk_, id);
         std::erase(desk_.trajectory.thoughts, id);
         if (desk_.selected.thought == id) deselect();
         if (desk_.current == id) show_path(parent);
@@ -285,6 +302,8 @@ std::string title_of(const Command& command) {
                                  [](const command::Bookmark&) { return "Bookmarking"; },
                                  [](const command::RemoveThought&) { return "Removing a thought"; },
                                  [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
+                                 [](const command::Project&) { return "Projecting"; },
+                                 [](const command::WriteFile&) { return "Writing a file"; },
                                  [](const command::MeasureResume&) { return "Measuring resumption"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },

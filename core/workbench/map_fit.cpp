@@ -125,7 +125,8 @@ double MapFit::progress() const {
 void MapFit::fit_components() {
     const at::Tensor rows = tensor_of(table_);
     const int64_t narrow = std::min(table_.rows, table_.columns), kept = std::min(narrow, kComponents);
-    const double work = static_cast<double>(table_.rows) * static_cast<double>(table_.columns) * static_cast<double>(narrow);
+    const double work =
+        static_cast<double>(table_.rows) * static_cast<double>(table_.columns) * static_cast<double>(narrow);
     figures_.randomized = work > kExactOperations;
     const PcaProjection pca =
         figures_.randomized ? fit_pca_randomized(rows, kept, {.seed = settings_.umap.seed}) : fit_pca(rows, kept);

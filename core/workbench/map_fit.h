@@ -32,7 +32,7 @@ class MapFit {
     bool step(const GoOn& go_on = {});  // whether there is more to do; Cancelled when go_on says no
     double progress() const;            // 0 .. 1
     bool has_places() const { return !places_.empty(); }
-    ProjectionMap view() const;  // as far as it is
+    ProjectionMap view() const;        // as far as it is
     void add(const PointTable& rows);  // needs has_places()
 
    private:

@@ -25,21 +25,21 @@ struct ProjectionPoint {
 // What every map shows, one entry a point.
 struct ProjectionPoints {
     std::vector<ProjectionPoint> points;
-    int64_t asked = 0;      // so many tokens were asked for; those missing are counted in `left_out`
-    std::string left_out;   // empty: none. "the first 4 tokens of each path"
-    int64_t followed = 0;   // the last so many came after the map was fitted and were placed in it
+    int64_t asked = 0;                     // so many tokens were asked for; those missing are counted in `left_out`
+    std::string left_out;                  // empty: none. "the first 4 tokens of each path"
+    int64_t followed = 0;                  // the last so many came after the map was fitted and were placed in it
     std::vector<std::string> label_names;  // of a file
     std::vector<std::vector<std::string>> labels;
 };
 
 struct ProjectionComponent {
-    float explained = 0;       // fraction of the variance
-    std::vector<float> share;  // [parts] of the squared loadings; sums to 1
+    float explained = 0;                             // fraction of the variance
+    std::vector<float> share;                        // [parts] of the squared loadings; sums to 1
     std::vector<std::pair<std::string, float>> top;  // the largest loadings: "blocks 4-7 #12", weight
 };
 
 struct ProjectionMap {
-    std::string label;                                              // "blocks 4-7", "all groups"
+    std::string label;                                                // "blocks 4-7", "all groups"
     std::shared_ptr<const std::vector<std::array<float, 3>>> places;  // [points]; null: not laid out yet
     int dimensions = 2;
     double progress = 0;
@@ -52,7 +52,7 @@ struct ProjectionMap {
     // NaN: not measured yet, or too few points
     double trustworthiness = NAN, continuity = NAN;
     int quality_neighbors = 0;
-    int64_t quality_rows = 0;  // measured on so many points
+    int64_t quality_rows = 0;                              // measured on so many points
     std::shared_ptr<const std::vector<int32_t>> clusters;  // [points] -1: noise, or came later; null: none asked for
     int32_t cluster_count = 0;
 };

@@ -60,6 +60,11 @@ void Publisher::set_rate_distortion(std::shared_ptr<const RateDistortionView> vi
     touch();
 }
 
+void Publisher::set_projection(std::shared_ptr<const ProjectionView> view) {
+    parts_.projection = std::move(view);
+    touch();
+}
+
 void Publisher::tokens_appended(ThoughtId thought) {
     stale_thoughts_.insert(thought);
     path_changed();
@@ -94,6 +99,7 @@ void Publisher::graph_replaced() {
     set_anomaly(nullptr);
     set_trajectory(nullptr);
     set_reconstruction(nullptr);
+    set_projection(nullptr);
     graph_urgent_ = true;
     path_changed();
 }

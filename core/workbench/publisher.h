@@ -24,6 +24,7 @@ class Publisher {
     void set_anomaly(std::shared_ptr<const AnomalyView> view);
     void set_trajectory(std::shared_ptr<const TrajectoryView> view);
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
+    void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
     const ModelView& model() const { return *parts_.model; }
     const SidecarView& sidecar() const { return *parts_.sidecar; }
@@ -31,6 +32,7 @@ class Publisher {
     const std::shared_ptr<const AnomalyView>& anomaly() const { return parts_.anomaly; }
     const std::shared_ptr<const TrajectoryView>& trajectory() const { return parts_.trajectory; }
     const std::shared_ptr<const ReconstructionView>& reconstruction() const { return parts_.reconstruction; }
+    const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
 
     void tokens_appended(ThoughtId thought);

@@ -15,6 +15,7 @@
 #include "core/sidecar/edit.h"
 #include "core/state/edge_kind.h"
 #include "core/workbench/commands.h"
+#include "core/workbench/projection_view.h"
 
 namespace savepoint {
 
@@ -243,6 +244,7 @@ struct Snapshot {
     std::shared_ptr<const TrajectoryView> trajectory;
     std::shared_ptr<const ReconstructionView> reconstruction;
     std::shared_ptr<const RateDistortionView> rate_distortion;
+    std::shared_ptr<const ProjectionView> projection;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -5,7 +5,8 @@
 namespace savepoint {
 
 bool is_background(TaskKind kind) {
-    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit || kind == TaskKind::compare;
+    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit || kind == TaskKind::project ||
+           kind == TaskKind::compare;
 }
 
 TaskList::~TaskList() {

@@ -97,7 +97,8 @@ TEST_CASE("k-means ends where each point is nearest to its centre and each centr
     }
     CHECK(found.inertia == doctest::Approx(inertia));
     for (int k = 0; k < 7; ++k)
-        for (int c = 0; c < 6; ++c) CHECK(found.centres.row(k)[c] == doctest::Approx(sum[k][c] / count[k]).epsilon(1e-4));
+        for (int c = 0; c < 6; ++c)
+            CHECK(found.centres.row(k)[c] == doctest::Approx(sum[k][c] / count[k]).epsilon(1e-4));
     set_threads(1);
     CHECK(kmeans(points, {7, 2, 300, 9}).label == found.label);
 }

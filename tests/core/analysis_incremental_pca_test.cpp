@@ -34,7 +34,8 @@ double crooked(const PcaProjection& a, const PcaProjection& b, int64_t count) {
 TEST_CASE("incremental PCA of batches is the exact PCA of all rows, while it keeps the rank of the data") {
     const at::Tensor rows = sample(400, 24, 0.85);
     IncrementalPca running(24);
-    for (int64_t first = 0; first < 400; first += 37) running.add(rows.slice(0, first, std::min<int64_t>(400, first + 37)));
+    for (int64_t first = 0; first < 400; first += 37)
+        running.add(rows.slice(0, first, std::min<int64_t>(400, first + 37)));
     CHECK(running.count() == 400);
     const PcaProjection exact = fit_pca(rows, 8), incremental = running.projection(8);
     CHECK(apart(exact.mean, incremental.mean) < 1e-5);
