@@ -357,6 +357,36 @@ at::Tensor Transformer::logits_after(const at::Tensor& key, const at::Tensor& va
     return impl_->torch.head(impl_->torch.final_norm(impl_->torch.run(pass)));
 }
 
+at::Tensor Transformer::embed(std::span<const TokenId> tokens) const {
+    const at::NoGradGuard no_grad;
+    impl_->check_tokens(tokens, 0);
+    return impl_->torch.embed(ids_tensor(tokens));
+}
+
+at::Tensor Transformer::run_blocks(const at::Tensor& resid, int64_t first_block, const StateRows& past,
+                                   const Hooks* hooks) const {
+    const at::NoGradGuard no_grad;
+    const ModelConfig& c = config();
+    if (!resid.defined() || resid.dim() != 3 || resid.size(2) != c.d_model)
+        throw InputError("resid: [batch, tokens, d_model] of this model is needed");
+    if (first_block < 0 || first_block >= c.layers) throw InputError("first_block: the model has no such block");
+    const int64_t before = past.tokens();
+    if (before + resid.size(1) > c.context)
+        throw InputError("resid: it exceeds the model's context of " + std::to_string(c.context));
+    if (hooks) hooks->check_names(c.layers);
+    TorchPass pass{resid.to(device()), first_block, before};
+    pass.hooks = hooks && !hooks->empty() ? hooks : nullptr;
+    if (before > 0) {
+        if (!past.has_kv()) throw InputError("past: key and value are needed");
+        require_elements(past.key, before * c.layers * c.kv_dim(), "past: key");
+        require_elements(past.value, before * c.layers * c.kv_dim(), "past: value");
+        const std::vector<int64_t> shape{resid.size(0), before, c.layers, c.kv_heads, c.head_dim};
+        pass.prefix_key = past.key.to(device()).unsqueeze(0).expand(shape);
+        pass.prefix_value = past.value.to(device()).unsqueeze(0).expand(shape);
+    }
+    return impl_->torch.run(pass);
+}
+
 void Transformer::restore_blocks(KvCache& cache, const StateRows& rows, int64_t blocks) const {
     const int64_t past = cache.length(), tokens = rows.tokens();
     if (device().is_cpu() && cache.batch() == 1) {

@@ -77,6 +77,13 @@ class Transformer {
     at::Tensor logits_after(const at::Tensor& key, const at::Tensor& value,
                             const std::vector<std::vector<TokenId>>& tokens) const;
 
+    at::Tensor embed(std::span<const TokenId> tokens) const;  // what block 0 reads: [tokens, d_model]
+    // The blocks from `first_block` on, on what that block reads, resid [batch, tokens, d_model]: tokens that follow
+    // the saved ones of `past` (key before rotary, value; the same for all of the batch; no rows: none). Hooks see it
+    // as in any pass; nothing is cached or kept. -> resid_post of the last block, [batch, tokens, d_model].
+    at::Tensor run_blocks(const at::Tensor& resid, int64_t first_block, const StateRows& past,
+                          const Hooks* hooks = nullptr) const;
+
     // Puts saved rows (key before rotary, value) back at the end of the cache: a bit for bit restore.
     void restore(KvCache& cache, const StateRows& rows) const;
 
