@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,13 @@ namespace savepoint::views {
 
 enum class TokenColour { none, log_probability, anomaly, reconstruction };
 
+// A file that a panel wants the user to choose, to open it; the shell asks.
+struct FileQuestion {
+    std::string title;
+    std::vector<std::string> endings;  // ".txt"
+    std::function<void(const std::string& path)> chosen;
+};
+
 // What panels share beside the snapshot: choices of the user that are not the workbench's business.
 struct SharedUi {
     TokenColour colour = TokenColour::log_probability;
@@ -23,6 +31,7 @@ struct SharedUi {
     int64_t focus_group = -1;       // layer group asked for by a click in another panel; the editor resets it to -1
     std::vector<LatentEdit> edits;  // pending edits of the selected token (owned by the latent editor)
     bool request_fit_graph = false;
+    std::optional<FileQuestion> file_question;  // of this frame; the shell takes it
     bool focus_prompt = false;    // set by a command of the shell; the transcript resets it
     double redraw_in = INFINITY;  // seconds until the next frame is wanted (animations); reset each frame
 

@@ -7,6 +7,7 @@
 #include "views/model_panel.h"
 #include "views/rate_distortion_panel.h"
 #include "views/reconstruction_panel.h"
+#include "views/training_panel.h"
 #include "views/trajectory_panel.h"
 #include "views/transcript_panel.h"
 
@@ -21,6 +22,7 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
     panels.push_back(std::make_unique<RateDistortionPanel>());
+    panels.push_back(std::make_unique<TrainingPanel>());
     panels.push_back(std::make_unique<ModelPanel>());
     panels.push_back(std::make_unique<JobsPanel>());
     return panels;

@@ -18,8 +18,8 @@ namespace savepoint {
 
 namespace {
 
-constexpr std::array<std::string_view, 9> kCommands{"generate", "logits",  "score", "fit",    "evaluate",
-                                                    "edit",     "session", "bench", "project"};
+constexpr std::array<std::string_view, 10> kCommands{"generate", "logits",  "score", "fit",    "evaluate",
+                                                    "edit",     "session", "bench", "project", "train"};
 
 std::string default_model() {
     const char* named = std::getenv("SAVEPOINT_MODEL");
@@ -53,7 +53,7 @@ int run_cli(int argc, char** argv, FrameTime frame_time) {
     cli::Action chosen;
     const cli::Registry registry{app, common, chosen};
     for (const auto add : {cli::add_generate, cli::add_logits, cli::add_score, cli::add_fit, cli::add_evaluate,
-                           cli::add_edit, cli::add_session, cli::add_bench, cli::add_project})
+                           cli::add_edit, cli::add_session, cli::add_bench, cli::add_project, cli::add_train})
         add(registry);
     try {
         app.parse(argc, argv);

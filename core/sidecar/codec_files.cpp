@@ -4,6 +4,7 @@
 
 #include "core/model/error.h"
 #include "core/sidecar/baseline_codecs.h"
+#include "core/sidecar/codec_learned.h"
 #include "core/sidecar/codec_transform.h"
 #include "core/sidecar/tensor_fields.h"
 #include "core/state/json_fields.h"
@@ -19,6 +20,7 @@ std::shared_ptr<const RunCodec> made(const TensorFile& file, const nlohmann::jso
                                      std::shared_ptr<const Weights> weights) {
     const std::string kind = settings.value("kind", std::string());
     if (kind == "transform") return load_transform(file, settings, path, std::move(weights));
+    if (kind == "learned") return load_learned(file, settings, path, std::move(weights));
     if (auto codec = load_baseline(file, settings, path)) return codec;
     throw FileError(path, "is coded as \"" + kind + "\", which this Savepoint does not know");
 }

@@ -12,14 +12,9 @@
 
 namespace savepoint {
 
-namespace {
-
-// Rounds to the grid; what lies within dead_zone of a boundary goes to the cell nearer to zero.
-at::Tensor rounded(const at::Tensor& steps, double dead_zone) {
+at::Tensor round_to_steps(const at::Tensor& steps, double dead_zone) {
     return steps.sign() * (steps.abs() + (0.5 - dead_zone)).floor();
 }
-
-}  // namespace
 
 at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below) {
     std::vector<at::Tensor> parts;
@@ -45,8 +40,23 @@ at::Tensor TransformCodec::context_of(const Group& group, const at::Tensor& embe
 
 at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& steps,
                                           const at::Tensor& context) const {
-    at::Tensor x = at::addmm(group.mean, steps * step_, group.decode);
-    if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t());
+    const at::Tensor x = at::addmm(group.mean, steps * step_, group.decode);
+    return context.defined() ? x.addmm(context - group.context_mean, group.predict.t()) : x;
+}
+
+at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features,
+                                        const at::Tensor& context) const {
+    at::Tensor x = features - group.mean;
+    if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
+    return at::matmul(x, group.encode.t()) / step_;
+}
+
+at::Tensor TransformCodec::features_of(const Group& group, const StateRows& rows) const {
+    std::vector<at::Tensor> blocks;
+    for (int64_t b = group.blocks.first_block; b <= group.blocks.last_block; ++b)
+        blocks.push_back(features_->of(rows, b));
+    const at::Tensor x = at::cat(blocks, 1);
+    require_finite(x, "state");
     return x;
 }
 
@@ -55,16 +65,10 @@ std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run, std::vecto
     std::vector<at::Tensor> all;
     at::Tensor below;
     for (const Group& group : groups_) {
-        std::vector<at::Tensor> blocks;
-        for (int64_t b = group.blocks.first_block; b <= group.blocks.last_block; ++b)
-            blocks.push_back(features_->of(run.rows, b));
-        at::Tensor x = at::cat(blocks, 1) - group.mean;
-        require_finite(x, "state");
         const at::Tensor context = context_of(group, embeddings, below);
-        if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
-        const at::Tensor steps = at::matmul(x, group.encode.t()) / step_;
+        const at::Tensor steps = coefficients(group, features_of(group, run.rows), context);
         if (exact) exact->push_back(steps);
-        const at::Tensor q = rounded(steps, settings_.dead_zone);
+        const at::Tensor q = round_to_steps(steps, settings_.dead_zone);
         if (settings_.from_below) {
             const at::Tensor decoded =
                 group_features(group, group.coder.columns() ? group.coder.values(q) : q, context);
@@ -96,25 +100,11 @@ std::string TransformCodec::encode(const CodedRun& run) const {
     parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t g) {
         coded[static_cast<size_t>(g)] = groups_[static_cast<size_t>(g)].coder.encode(z[static_cast<size_t>(g)]);
     });
-    std::string bytes;
-    for (const std::string& part : coded) {
-        const auto size = static_cast<uint32_t>(part.size());
-        bytes.append(reinterpret_cast<const char*>(&size), sizeof size);
-        bytes += part;
-    }
-    return bytes;
+    return joined_parts(coded);
 }
 
 StateRows TransformCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
-    std::vector<std::string> coded;
-    ByteReader reader(bytes, "coded states");
-    for (size_t g = 0; g < groups_.size(); ++g) {
-        const auto size = reader.number<uint32_t>();
-        if (size > bytes.size()) throw InputError("coded states: a part is longer than all of it");
-        coded.emplace_back(size, '\0');
-        reader.read(coded.back().data(), size);
-    }
-    reader.expect_end();
+    const std::vector<std::string> coded = split_parts(bytes, groups_.size());
     std::vector<at::Tensor> z(groups_.size());
     parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);

@@ -32,6 +32,9 @@ struct TransformSettings {
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
 at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below);
 
+// Rounds to the grid; what lies within dead_zone of a boundary goes to the cell nearer to zero.
+at::Tensor round_to_steps(const at::Tensor& steps, double dead_zone);
+
 class TransformCodec final : public RunCodec {
    public:
     struct Group {
@@ -57,17 +60,22 @@ class TransformCodec final : public RunCodec {
     const BlockFeatures& features() const { return *features_; }
     const std::vector<Group>& groups() const { return groups_; }
     double step() const { return step_; }
+    const TransformSettings& settings() const { return settings_; }
 
     // z of a run: coefficients in steps, per group [tokens, components], each rounded; and the way back.
     // `exact`, if given, gets the coefficients before rounding.
     std::vector<at::Tensor> quantise(const CodedRun& run, std::vector<at::Tensor>* exact = nullptr) const;
     std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
 
+    // The parts of both, for rows [tokens, ..]. What a group is predicted from (undefined: nothing; below: decoded features
+    // of the block below it), its coefficients in steps, and its features from those.
+    at::Tensor context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const;
+    at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& context) const;
+    at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& context) const;
+    at::Tensor features_of(const Group& group, const StateRows& rows) const;  // throws InputError when not finite
+
    private:
     friend class TransformFit;
-    // Features of a group from its coefficients in steps; `below`: decoded features of the block below, or undefined.
-    at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& context) const;
-    at::Tensor context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const;
 
     std::shared_ptr<const BlockFeatures> features_;
     TransformSettings settings_;

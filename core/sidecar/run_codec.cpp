@@ -40,4 +40,27 @@ void ByteReader::expect_end() const {
     if (at_ != bytes_.size()) throw InputError(what_ + ": " + std::to_string(bytes_.size() - at_) + " bytes too many");
 }
 
+std::string joined_parts(const std::vector<std::string>& parts) {
+    std::string bytes;
+    for (const std::string& part : parts) {
+        const auto size = static_cast<uint32_t>(part.size());
+        bytes.append(reinterpret_cast<const char*>(&size), sizeof size);
+        bytes += part;
+    }
+    return bytes;
+}
+
+std::vector<std::string> split_parts(const std::string& bytes, size_t count) {
+    std::vector<std::string> parts;
+    ByteReader reader(bytes, "coded states");
+    for (size_t i = 0; i < count; ++i) {
+        const auto size = reader.number<uint32_t>();
+        if (size > bytes.size()) throw InputError("coded states: a part is longer than all of it");
+        parts.emplace_back(size, '\0');
+        reader.read(parts.back().data(), size);
+    }
+    reader.expect_end();
+    return parts;
+}
+
 }  // namespace savepoint

@@ -12,6 +12,7 @@
 #include "core/analysis/fit_settings.h"
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
+#include "core/sidecar/learned_settings.h"
 #include "core/sidecar/rate_distortion_settings.h"
 #include "core/state/edge_kind.h"
 #include "core/workbench/projection_settings.h"
@@ -119,6 +120,16 @@ struct FitSidecar {
 struct CompareCodecs {
     RateDistortionSettings settings;
 };
+// Trains a learned codec, in the background: Snapshot::training. With the settings of one that was cut off, it goes on.
+struct TrainCodec {
+    TrainingSettings settings;
+};
+struct PauseTraining {
+    bool on;
+};
+struct StopTraining {
+    bool judge;
+};  // judge: what is trained by now is judged and stored; else all that is kept is the last checkpoint
 struct LoadSidecar {
     std::string folder;
 };
@@ -166,8 +177,9 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::Project, command::WriteFile, command::LoadSidecar,
-                 command::NewSession, command::SaveSession, command::OpenSession, command::Export,
-                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
+                 command::CompareCodecs, command::TrainCodec, command::PauseTraining, command::StopTraining,
+                 command::Project, command::WriteFile, command::LoadSidecar, command::NewSession, command::SaveSession,
+                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
+                 command::DismissError>;
 
 }  // namespace savepoint

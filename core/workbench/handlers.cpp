@@ -12,6 +12,7 @@
 #include "core/workbench/resume_task.h"
 #include "core/workbench/rows_task.h"
 #include "core/workbench/session_task.h"
+#include "core/workbench/train_task.h"
 
 namespace savepoint {
 namespace {
@@ -134,6 +135,21 @@ class Handler {
         desk_.need_model();
         desk_.tasks.stop(TaskKind::compare);
         desk_.tasks.add(std::make_unique<CompareTask>(desk_, c.settings));
+    }
+    void operator()(const command::TrainCodec& c) {
+        desk_.need_model();
+        auto task = std::make_unique<TrainTask>(desk_, c.settings);  // refuses what does not fit, before another ends
+        desk_.tasks.stop(TaskKind::train);
+        desk_.tasks.add(std::move(task));
+    }
+    void operator()(const command::PauseTraining& c) {
+        if (auto* task = static_cast<TrainTask*>(desk_.tasks.find(TaskKind::train))) task->pause(c.on);
+        desk_.tasks.wake();
+    }
+    void operator()(const command::StopTraining& c) {
+        if (!c.judge) return desk_.tasks.stop(TaskKind::train);
+        if (auto* task = static_cast<TrainTask*>(desk_.tasks.find(TaskKind::train))) task->finish_early();
+        desk_.tasks.wake();
     }
     void operator()(const command::LoadSidecar& c) {
         ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights->sha256());
@@ -307,6 +323,7 @@ std::string title_of(const Command& command) {
                                  [](const command::MeasureResume&) { return "Measuring resumption"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
+                                 [](const command::TrainCodec&) { return "Training a codec"; },
                                  [](const command::LoadSidecar&) { return "Loading a sidecar"; },
                                  [](const command::SaveSession&) { return "Saving the session"; },
                                  [](const command::OpenSession&) { return "Opening a session"; },

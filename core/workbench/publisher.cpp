@@ -55,6 +55,12 @@ void Publisher::set_reconstruction(std::shared_ptr<const ReconstructionView> vie
     parts_.reconstruction = std::move(view);
     touch();
 }
+
+void Publisher::set_training(std::shared_ptr<const TrainingView> view) {
+    parts_.training = std::move(view);
+    touch();
+}
+
 void Publisher::set_rate_distortion(std::shared_ptr<const RateDistortionView> view) {
     parts_.rate_distortion = std::move(view);
     touch();

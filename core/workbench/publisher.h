@@ -26,6 +26,7 @@ class Publisher {
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
+    void set_training(std::shared_ptr<const TrainingView> view);
     const ModelView& model() const { return *parts_.model; }
     const SidecarView& sidecar() const { return *parts_.sidecar; }
     const std::shared_ptr<const PreviewView>& preview() const { return parts_.preview; }

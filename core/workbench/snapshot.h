@@ -193,6 +193,20 @@ struct RateDistortionView {
     double replay_tokens_per_s = NAN;
 };
 
+// A training, growing while it runs (core/sidecar/codec_training.h).
+struct TrainingView {
+    Phase phase = Phase::absent;             // absent: was cancelled
+    bool paused = false, finishing = false;  // finishing: asked to end with what is trained
+    double progress = 0, seconds_left = NAN;
+    std::string stage, error;
+    TrainingSettings settings;
+    int64_t resumed_rounds = 0;  // of the curve, from a checkpoint
+    std::vector<TrainingPoint> curve;
+    std::vector<CodecView> codecs;   // judged: transforms of neighbouring rates, then the trained one
+    double against_transform = NAN;  // its KL (hidden states: FVU) over the transform's at equal bytes
+    std::string file;                // of the trained codec
+};
+
 struct JobView {
     int64_t id = 0;
     std::string name, message;  // message: stage, or the error
@@ -244,6 +258,7 @@ struct Snapshot {
     std::shared_ptr<const TrajectoryView> trajectory;
     std::shared_ptr<const ReconstructionView> reconstruction;
     std::shared_ptr<const RateDistortionView> rate_distortion;
+    std::shared_ptr<const TrainingView> training;
     std::shared_ptr<const ProjectionView> projection;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null

@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/views/harness.h"
 #include "tests/views/sample_snapshot.h"
@@ -211,6 +213,45 @@ void register_others(Harness& harness) {
         ctx->ItemClick("Compare codecs");
         IM_CHECK(last<command::CompareCodecs>(h.submitted()).settings.held_out == "code");
         IM_CHECK(!last<command::CompareCodecs>(h.submitted()).settings.baselines);
+    });
+    add(harness, "a_training_is_paused_finished_and_judged", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Training");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "training");
+        ctx->SetRef("//Training");
+        ctx->ItemClick("Pause");
+        IM_CHECK(last<command::PauseTraining>(h.submitted()).on);
+        ctx->ItemClick("Finish now");
+        IM_CHECK(last<command::StopTraining>(h.submitted()).judge);
+        ctx->ItemClick("Cancel");
+        IM_CHECK(!last<command::StopTraining>(h.submitted()).judge);
+    });
+    add(harness, "a_codec_is_trained_by_four_clicks", [](ImGuiTestContext* ctx, Harness& h) {
+        const std::filesystem::path folder = std::filesystem::temp_directory_path() / "savepoint-views-text";
+        std::filesystem::create_directories(folder);
+        std::ofstream(folder / "poems.txt") << "The sea is wide.";
+        auto fresh = std::make_shared<Snapshot>(*sample_snapshot());
+        fresh->training = nullptr;
+        h.show(fresh);
+        h.window().shell().show_panel("Training");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "training-new");
+        ctx->SetRef("//Training");
+        ctx->ItemClick("Choose a text file");
+        ctx->SetRef("//Choose a text");
+        ctx->ItemInput("##folder");
+        ctx->KeyCharsReplaceEnter(folder.c_str());
+        IM_CHECK(wait_until(ctx, 5, [&] { return ctx->ItemExists("//Choose a text/**/###poems.txt"); }));
+        ctx->ItemClick("**/###poems.txt");
+        ctx->ItemClick("###accept");
+        ctx->SetRef("//Training");
+        ctx->ItemClick("Grouped");
+        ctx->ItemClick("Train");
+        const TrainingSettings settings = last<command::TrainCodec>(h.submitted()).settings;
+        IM_CHECK(settings.corpus == (folder / "poems.txt").string());
+        IM_CHECK(settings.codec.architecture == "grouped");
+        IM_CHECK(settings.codec.part == "kv");
+        IM_CHECK_EQ(settings.codec.ratio, 16.0);
     });
     add(harness, "keys_and_values_say_what_they_explain", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->ItemClick("//Latent editor/**/Keys");

@@ -350,6 +350,32 @@ std::shared_ptr<const RateDistortionView> rate_distortion() {
     return std::make_shared<RateDistortionView>(view);
 }
 
+// Forty rounds of sixty, the KL term not on yet.
+std::shared_ptr<const TrainingView> training() {
+    TrainingView view;
+    view.phase = Phase::working;
+    view.progress = 0.62;
+    view.seconds_left = 290;
+    view.stage = "training: round 41 of 60";
+    view.settings.codec.architecture = "grouped";
+    for (int64_t round = 0; round < 40; ++round) {
+        TrainingPoint point;
+        point.round = round;
+        const double fall = std::exp(-static_cast<double>(round) / 14);
+        point.rate_bits = 10900 + 900 * fall;
+        point.distortion = 402 + 60 * fall;
+        point.loss = point.distortion + point.rate_bits * 0.1155;
+        if ((round + 1) % 5 == 0) {
+            point.held_out_bits = 11050 + 860 * fall;
+            point.held_out_loss = 1690 + 150 * fall;
+            point.held_out_kl = 0.0049 + 0.002 * fall;
+            for (int g = 0; g < 8; ++g) point.group_bits.push_back(900 + 180 * g);
+        }
+        view.curve.push_back(point);
+    }
+    return std::make_shared<TrainingView>(view);
+}
+
 std::vector<JobView> jobs() {
     using enum JobView::State;
     return {{1, "Load model", "SmolLM2-135M-Instruct.Q4_1.gguf", 1, 1.42, 0, done, false},
@@ -403,6 +429,7 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->trajectory = trajectory();
     snapshot->reconstruction = reconstruction();
     snapshot->rate_distortion = rate_distortion();
+    snapshot->training = training();
     snapshot->jobs = std::make_shared<std::vector<JobView>>(jobs());
     snapshot->log = std::make_shared<std::vector<LogLine>>(log_lines());
     snapshot->status = {.tokens_per_second = 26.4,

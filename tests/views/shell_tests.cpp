@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kPanels[] = {"Transcript",          "Thought graph",     "Trajectory",
                                    "Latent editor",       "Anomaly",           "Reconstruction",
-                                   "Rate and distortion", "Model and sidecar", "Jobs and log"};
+                                   "Rate and distortion", "Training",          "Model and sidecar",
+                                   "Jobs and log"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {

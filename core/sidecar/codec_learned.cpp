@@ -1,0 +1,316 @@
+#include "core/sidecar/codec_learned.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <functional>
+
+#include "core/model/error.h"
+#include "core/model/parallel.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr double kBound = 8;  // standard deviations that a network sees of a context
+
+const char* const kArchitectures[] = {"layer_specific", "grouped", "unified", "conv", "attention"};
+
+at::Tensor last_block(const at::Tensor& group_features, int64_t width) {
+    return group_features.slice(1, group_features.size(1) - width);
+}
+
+at::Tensor standardised(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& deviation) {
+    return ((x - mean) / deviation).clamp(-kBound, kBound);
+}
+
+}  // namespace
+
+int64_t learned_context_size(const LearnedSettings& settings, const BlockFeatures& features) {
+    return (settings.from_token ? features.config().d_model : 0) +
+           ((settings.from_below ? 1 : 0) + (settings.recurrent ? 1 : 0)) * features.width();
+}
+
+at::Tensor learned_context(const LearnedCodec::Parts& parts, size_t group, const at::Tensor& embeddings,
+                           const at::Tensor& below, const at::Tensor& before) {
+    const LearnedSettings& settings = parts.network->settings();
+    const int64_t width = parts.transform->features().width(), rows = embeddings.size(0);
+    const auto seen_of = [&](const at::Tensor& x, size_t g) {
+        const at::Tensor mean = parts.transform->groups()[g].mean, deviation = parts.deviation[g];
+        return standardised(x, mean.slice(0, mean.size(0) - width), deviation.slice(0, mean.size(0) - width));
+    };
+    std::vector<at::Tensor> seen;
+    if (settings.from_token) seen.push_back(embeddings);
+    if (settings.from_below) seen.push_back(below.defined() ? seen_of(below, group - 1) : at::zeros({rows, width}));
+    if (settings.recurrent) seen.push_back(seen_of(before, group));
+    return at::cat(seen, 1);
+}
+
+// One run through the groups. `code` turns c - n of a group, encoded and in steps (undefined when decoding), into z.
+class LearnedCodec::Walk {
+   public:
+    using Code = std::function<at::Tensor(size_t group, const at::Tensor& steps)>;
+
+    Walk(const Parts& parts, std::span<const TokenId> tokens, const StateRows* rows)
+        : parts_(parts), transform_(*parts.transform), network_(*parts.network), rows_(rows) {
+        embeddings_ = transform_.features().embeddings(tokens);
+    }
+
+    // Decoded features by block.
+    std::vector<at::Tensor> run(const Code& code) {
+        std::vector<at::Tensor> groups;
+        if (network_.unified())
+            groups = together(code);
+        else
+            for (size_t g = 0; g < transform_.groups().size(); ++g) groups.push_back(one(g, code));
+        std::vector<at::Tensor> blocks;
+        const int64_t width = transform_.features().width();
+        for (const at::Tensor& x : groups)
+            for (int64_t at = 0; at < x.size(1); at += width) blocks.push_back(x.slice(1, at, at + width));
+        return blocks;
+    }
+
+   private:
+    at::Tensor one(size_t g, const Code& code) {
+        const auto& group = transform_.groups()[g];
+        const at::Tensor linear = transform_.context_of(group, embeddings_, below_);
+        const at::Tensor c = coefficients(g, linear);
+        at::Tensor x;
+        if (network_.settings().recurrent) {
+            x = token_by_token(g, c, linear, code);
+        } else {
+            LatentNetwork::Context context;
+            if (has_context())
+                context = network_.context(g, learned_context(parts_, g, embeddings_, below_, {}).unsqueeze(0));
+            x = transform_.group_features(group, coded(g, c, context, code), linear);
+        }
+        below_ = last_block(x, transform_.features().width());
+        return x;
+    }
+
+    // The group's own decoded features of the token before are part of what the next is coded with.
+    at::Tensor token_by_token(size_t g, const at::Tensor& c, const at::Tensor& linear, const Code& code) {
+        const auto& group = transform_.groups()[g];
+        const int64_t width = transform_.features().width();
+        at::Tensor before = group.mean.slice(0, group.mean.size(0) - width).unsqueeze(0);
+        std::vector<at::Tensor> out;
+        for (int64_t t = 0; t < embeddings_.size(0); ++t) {
+            const auto row = [t](const at::Tensor& x) { return x.defined() ? x.slice(0, t, t + 1) : x; };
+            const at::Tensor seen = learned_context(parts_, g, row(embeddings_), row(below_), before);
+            const at::Tensor v = coded(g, row(c), network_.context(g, seen.unsqueeze(0)), code);
+            out.push_back(transform_.group_features(group, v, row(linear)));
+            before = last_block(out.back(), width);
+        }
+        return out.empty() ? at::empty({0, group.width()}) : at::cat(out);
+    }
+
+    std::vector<at::Tensor> together(const Code& code) {
+        std::vector<at::Tensor> values, linears;
+        for (size_t g = 0; g < transform_.groups().size(); ++g) {
+            linears.push_back(transform_.context_of(transform_.groups()[g], embeddings_, {}));
+            LatentNetwork::Context context;
+            if (has_context())
+                context = network_.context(g, learned_context(parts_, g, embeddings_, {}, {}).unsqueeze(0));
+            values.push_back(valued(g, coefficients(g, linears.back()), context, code).unsqueeze(0));
+        }
+        values = network_.decoded_together(values);
+        std::vector<at::Tensor> out;
+        for (size_t g = 0; g < values.size(); ++g)
+            out.push_back(transform_.group_features(transform_.groups()[g], values[g].squeeze(0), linears[g]));
+        return out;
+    }
+
+    bool has_context() const { return learned_context_size(network_.settings(), transform_.features()) > 0; }
+
+    at::Tensor coefficients(size_t g, const at::Tensor& linear) const {
+        if (!rows_) return {};
+        const auto& group = transform_.groups()[g];
+        return transform_.coefficients(group, transform_.features_of(group, *rows_), linear);
+    }
+
+    // step exp(-s) z + n: [tokens, components]
+    at::Tensor valued(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const Code& code) const {
+        at::Tensor steps;
+        if (c.defined()) {
+            const at::Tensor residual = context.expected.defined() ? c - context.expected.squeeze(0) : c;
+            steps = network_.encoded(g, residual.unsqueeze(0)).squeeze(0) / parts_.step;
+        }
+        at::Tensor v = code(g, steps) * (parts_.step / network_.scale(g));
+        if (context.expected.defined()) v = v + context.expected.squeeze(0);
+        return v;
+    }
+
+    at::Tensor coded(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const Code& code) const {
+        return network_.decoded(g, valued(g, c, context, code).unsqueeze(0), context.hidden).squeeze(0);
+    }
+
+    const Parts& parts_;
+    const TransformCodec& transform_;
+    const LatentNetwork& network_;
+    const StateRows* rows_;
+    at::Tensor embeddings_, below_;
+};
+
+namespace {
+
+// z in the order of coding, handed out group by group (a token at a time when the codec is recurrent).
+class Hand {
+   public:
+    explicit Hand(std::vector<at::Tensor> z) : z_(std::move(z)), next_(z_.size(), 0) {}
+    at::Tensor next(size_t group, int64_t rows) {
+        const int64_t from = next_[group];
+        next_[group] += rows;
+        return z_[group].slice(0, from, from + rows);
+    }
+
+   private:
+    std::vector<at::Tensor> z_;
+    std::vector<int64_t> next_;
+};
+
+}  // namespace
+
+LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
+    const at::NoGradGuard no_grad;
+    if (!run.rows.key.defined() && part() != CodedPart::hidden) throw InputError("state: has no keys and values");
+    if (!run.rows.hidden.defined() && part() != CodedPart::kv) throw InputError("state: has no hidden states");
+    if (run.rows.tokens() != static_cast<int64_t>(run.tokens.size()))
+        throw InputError("state: has other tokens than were given");
+    const size_t groups = parts_.transform->groups().size();
+    std::vector<std::vector<at::Tensor>> exact(groups), rounded(groups);
+    Walk(parts_, run.tokens, &run.rows).run([&](size_t g, const at::Tensor& steps) {
+        const at::Tensor q = round_to_steps(steps, parts_.dead_zone);
+        exact[g].push_back(steps);
+        rounded[g].push_back(q);
+        return parts_.coders.empty() ? q : parts_.coders[g].values(q);
+    });
+    Latent latent;
+    for (size_t g = 0; g < groups; ++g) {
+        const at::Tensor none = at::empty({0, parts_.transform->groups()[g].components()});
+        latent.exact.push_back(exact[g].empty() ? none : at::cat(exact[g]));
+        latent.rounded.push_back(rounded[g].empty() ? none : at::cat(rounded[g]));
+    }
+    return latent;
+}
+
+double LearnedCodec::bits(const Latent& latent) const {
+    double bits = 0;
+    for (size_t g = 0; g < latent.rounded.size(); ++g) bits += parts_.coders[g].bits(latent.rounded[g]);
+    return bits;
+}
+
+std::string LearnedCodec::encode(const CodedRun& run) const {
+    const Latent latent = quantise(run);
+    std::vector<std::string> coded(latent.rounded.size());
+    parallel_tasks(static_cast<int64_t>(coded.size()), [&](int64_t index) {
+        const auto g = static_cast<size_t>(index);
+        coded[g] = parts_.coders[g].encode(latent.rounded[g]);
+    });
+    return joined_parts(coded);
+}
+
+StateRows LearnedCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
+    const at::NoGradGuard no_grad;
+    const std::vector<std::string> coded = split_parts(bytes, parts_.coders.size());
+    std::vector<at::Tensor> z(coded.size());
+    parallel_tasks(static_cast<int64_t>(coded.size()), [&](int64_t index) {
+        const auto g = static_cast<size_t>(index);
+        z[g] = parts_.coders[g].values(parts_.coders[g].decode(coded[g], static_cast<int64_t>(tokens.size())));
+    });
+    Hand hand(std::move(z));
+    const int64_t rows = parts_.network->settings().recurrent ? 1 : static_cast<int64_t>(tokens.size());
+    const auto blocks =
+        Walk(parts_, tokens, nullptr).run([&](size_t g, const at::Tensor&) { return hand.next(g, rows); });
+    return parts_.transform->features().rows(blocks, tokens);
+}
+
+std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::string name,
+                                                          std::span<const CodedRun> sample) const {
+    Parts made = parts_;
+    made.step = step;
+    made.name = std::move(name);
+    // Coders are fitted to z, and z depends on the coders' cell means through what is decoded: twice is enough.
+    for (int pass = 0; pass < 2; ++pass) {
+        const LearnedCodec trial(made);
+        std::vector<std::vector<at::Tensor>> exact(made.transform->groups().size()), rounded(exact.size());
+        for (const CodedRun& run : sample) {
+            const Latent latent = trial.quantise(run);
+            for (size_t g = 0; g < exact.size(); ++g) {
+                exact[g].push_back(latent.exact[g]);
+                rounded[g].push_back(latent.rounded[g]);
+            }
+        }
+        std::vector<CoefficientCoder> coders;
+        for (size_t g = 0; g < exact.size(); ++g)
+            coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g])));
+        made.coders = std::move(coders);
+    }
+    return std::make_shared<LearnedCodec>(std::move(made));
+}
+
+void LearnedCodec::save(TensorFile& file, nlohmann::json& settings) const {
+    nlohmann::json linear;
+    parts_.transform->save(file, linear);
+    const LearnedSettings& s = parts_.network->settings();
+    settings = {{"kind", kind()},
+                {"name", parts_.name},
+                {"architecture", s.architecture},
+                {"width", s.width},
+                {"feed_forward", s.feed_forward},
+                {"heads", s.heads},
+                {"window", s.window},
+                {"from_token", s.from_token},
+                {"from_below", s.from_below},
+                {"recurrent", s.recurrent},
+                {"step", parts_.step},
+                {"dead_zone", parts_.dead_zone},
+                {"transform", linear}};
+    parts_.network->save(file);
+    for (size_t g = 0; g < parts_.coders.size(); ++g) {
+        file.tensors["learned.deviation." + std::to_string(g)] = parts_.deviation[g];
+        parts_.coders[g].save(file, "learned.coder." + std::to_string(g));
+    }
+}
+
+std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const nlohmann::json& settings,
+                                                 const std::string& name, std::shared_ptr<const Weights> weights) {
+    const Fields given(settings, name, "learned");
+    if (given.text("kind") != "learned") given.refuse("kind", "is not learned");
+    LearnedCodec::Parts parts;
+    parts.transform = load_transform(file, given.any("transform"), name, std::move(weights));
+    LearnedSettings s;
+    s.architecture = given.text("architecture");
+    if (std::find(std::begin(kArchitectures), std::end(kArchitectures), s.architecture) == std::end(kArchitectures))
+        given.refuse("architecture", "is none that this Savepoint knows");
+    s.part = to_string(parts.transform->part());
+    s.group_size = parts.transform->settings().group_size;
+    s.width = given.integer("width", 1, 8192);
+    s.feed_forward = given.integer("feed_forward", 1, 65536);
+    s.heads = given.integer("heads", 1, s.width);
+    s.window = given.integer("window", 1, 1024);
+    s.from_token = given.boolean("from_token");
+    s.from_below = given.boolean("from_below");
+    s.recurrent = given.boolean("recurrent");
+    parts.step = given.number("step");
+    parts.dead_zone = given.number("dead_zone");
+    parts.name = given.text("name");
+    if (!(parts.step > 0)) given.refuse("step", "is not above 0");
+    if (s.width % s.heads != 0) given.refuse("heads", "does not divide width");
+    const TensorFields fields(file, settings, "learned", name);
+    LatentNetwork::Shape shape;
+    shape.context = learned_context_size(s, parts.transform->features());
+    for (const auto& group : parts.transform->groups()) shape.components.push_back(group.components());
+    auto network = std::make_shared<LatentNetwork>(s, shape, 0);
+    network->load(fields);
+    parts.network = network;
+    for (size_t g = 0; g < shape.components.size(); ++g) {
+        const int64_t width = parts.transform->groups()[g].width();
+        parts.deviation.push_back(fields.tensor("learned.deviation." + std::to_string(g), {width}));
+        parts.coders.push_back(CoefficientCoder::load(fields, "learned.coder." + std::to_string(g)));
+        if (parts.coders.back().columns() != shape.components[g])
+            fields.refuse("learned", "has a coder for other columns");
+    }
+    return std::make_shared<LearnedCodec>(std::move(parts));
+}
+
+}  // namespace savepoint

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/sidecar/learned_settings.h"
+#include "core/sidecar/tensor_fields.h"
+
+namespace savepoint {
+
+// Named parameters. Ordered, so that an optimizer's state and a file list them alike.
+using Parameters = std::map<std::string, at::Tensor>;
+
+// The networks of a learned codec, all of them residual: with zeros in their last matrices they change nothing, so that
+// training begins at the transform. c are a group's coefficients [batch, tokens, components], in units of a step.
+//
+//   context   u = f(W [e(x_t); below_t; before_t]), f: the mixing over tokens, then silu-gated feed-forward
+//             n = U u, what is expected of c; the same u goes to the decoder
+//   encoder   c + B silu(A norm(c)),            then times exp(s): the learned step per component
+//   decoder   v + B silu(A [norm(v); u])
+//
+// Attention is causal with the slopes of ALiBi (Press et al. 2022, arXiv 2108.12409) instead of positions, so that a
+// run may be longer than those it was trained on. One network for all groups (unified) adds an embedding of the group,
+// and its decoder attends over the groups of a token.
+class LatentNetwork {
+   public:
+    // Sizes that the networks of all groups have in common.
+    struct Shape {
+        int64_t context = 0;              // numbers a token that the context network reads; 0: there is none
+        std::vector<int64_t> components;  // by group
+    };
+    LatentNetwork(LearnedSettings settings, Shape shape, uint64_t seed);
+
+    struct Context {
+        at::Tensor hidden;    // [batch, tokens, width]; undefined without a context
+        at::Tensor expected;  // [batch, tokens, components]
+    };
+    Context context(size_t group, const at::Tensor& seen) const;  // seen [batch, tokens, context]
+    at::Tensor encoded(size_t group, const at::Tensor& c) const;  // steps scaled by scale()
+    at::Tensor decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden) const;
+    std::vector<at::Tensor> decoded_together(const std::vector<at::Tensor>& v) const;  // unified: of all groups
+    at::Tensor scale(size_t group) const;                                              // [components], exp(s)
+    at::Tensor log_spread(size_t group) const;  // [components]: of the logistic prior in training, log
+
+    Parameters& parameters() { return parameters_; }
+    const Parameters& parameters() const { return parameters_; }
+    const LearnedSettings& settings() const { return settings_; }
+    bool unified() const { return settings_.architecture == "unified"; }
+
+    void save(TensorFile& file) const;      // float16
+    void load(const TensorFields& fields);  // throws FileError
+
+   private:
+    std::string of(size_t group, const char* role) const;
+    const at::Tensor& weight(size_t group, const char* role) const { return parameters_.at(of(group, role)); }
+    void add(const std::string& name, std::vector<int64_t> sizes, double spread);
+    at::Tensor mixed(size_t group, const at::Tensor& x) const;
+    // One network for groups of different size: what one lacks is zeros.
+    int64_t widest() const;
+    at::Tensor padded(const at::Tensor& c) const;
+    at::Tensor cut(size_t group, const at::Tensor& c) const;
+    at::Tensor attended(size_t group, const at::Tensor& x, const char* role, bool causal) const;
+
+    LearnedSettings settings_;
+    Shape shape_;
+    uint64_t seed_;
+    Parameters parameters_;
+};
+
+}  // namespace savepoint

@@ -1,0 +1,263 @@
+#include "core/sidecar/network_trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+
+#include "core/model/error.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr double kLeastProbability = 1e-9;
+
+// -ln P(z), P the mass that a logistic of that log spread has in the cell about z, summed over components.
+at::Tensor nats(const at::Tensor& z, const at::Tensor& log_spread) {
+    const at::Tensor inverse = (-log_spread).exp(), distance = z.abs();
+    const at::Tensor mass = at::sigmoid((0.5 - distance) * inverse) - at::sigmoid((-0.5 - distance) * inverse);
+    return -mass.clamp_min(kLeastProbability).log().sum(-1);
+}
+
+at::Tensor rows_of(const at::Tensor& flat, int64_t batch, int64_t length) { return flat.view({batch, length, -1}); }
+
+// Rows of each sequence from `first` on, over the flattened batch.
+StateRows without_first(const StateRows& rows, int64_t batch, int64_t first) {
+    const auto cut = [&](const at::Tensor& x) {
+        if (!x.defined()) return x;
+        return x.unflatten(0, {batch, -1}).slice(1, first).flatten(0, 1).contiguous();
+    };
+    return {cut(rows.hidden), cut(rows.key), cut(rows.value), {}};
+}
+
+// Of the token before: its last block's features, exact (the decoder has them with the error of z, which the codec
+// sees when it is judged), those of a sequence's first token the mean.
+at::Tensor delayed_features(const TransformCodec::Group& group, const at::Tensor& x, int64_t batch, int64_t length,
+                            int64_t width) {
+    const at::Tensor last = x.slice(1, x.size(1) - width).view({batch, length, width});
+    const at::Tensor mean = group.mean.slice(0, group.mean.size(0) - width).expand({batch, 1, width});
+    return at::cat({mean, last.slice(1, 0, length - 1)}, 1).flatten(0, 1);
+}
+
+}  // namespace
+
+struct NetworkTrainer::Coded {
+    at::Tensor value;  // step exp(-s) z + n
+    at::Tensor nats;   // [batch, tokens]
+};
+
+struct NetworkTrainer::Pass {
+    at::Tensor loss;
+    PassCost cost;
+};
+
+NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts,
+                               std::shared_ptr<LatentNetwork> network, const TrainingSettings& settings)
+    : model_(model), parts_(std::move(parts)), network_(std::move(network)), settings_(settings) {
+    parts_.network = network_;
+    for (auto& [name, value] : network_->parameters()) {
+        value.set_requires_grad(true);
+        first_moments_[name] = at::zeros_like(value);
+        second_moments_[name] = at::zeros_like(value);
+    }
+}
+
+void NetworkTrainer::start_from(const std::vector<CodedRun>& sample) {
+    const at::NoGradGuard no_grad;
+    std::vector<std::vector<at::Tensor>> exact(parts_.transform->groups().size());
+    for (const CodedRun& run : sample) {
+        std::vector<at::Tensor> steps;
+        parts_.transform->quantise(run, &steps);
+        for (size_t g = 0; g < exact.size(); ++g) exact[g].push_back(steps[g]);
+    }
+    for (size_t g = 0; g < exact.size(); ++g) {
+        // A logistic of spread b deviates by pi b / sqrt(3).
+        const at::Tensor spread = at::cat(exact[g]).square().mean(0).sqrt() * (std::sqrt(3.0) / M_PI);
+        network_->parameters().at("group." + std::to_string(g) + ".spread").copy_(spread.clamp_min(0.08).log());
+    }
+}
+
+NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context,
+                                           at::Generator* noise) const {
+    const at::Tensor z = network_->encoded(group, context.expected.defined() ? c - context.expected : c);
+    const at::Tensor rounded = z + (round_to_steps(z, parts_.dead_zone) - z).detach();
+    at::Tensor value = rounded / network_->scale(group);
+    if (context.expected.defined()) value = value + context.expected;
+    const at::Tensor cell = noise ? z + (at::rand(z.sizes(), *noise) - 0.5) : rounded;
+    return {value, nats(cell, network_->log_spread(group))};
+}
+
+// Mean over the followers of KL(after the true cache || after the decoded one).
+at::Tensor NetworkTrainer::divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const {
+    const auto count = static_cast<int64_t>(batch.ids.size());
+    const int64_t first = settings_.exact_first, length = static_cast<int64_t>(batch.ids.front().size()) - first;
+    const int64_t kept = settings_.prefix - first;
+    std::vector<at::Tensor> keys, values, true_keys, true_values;
+    std::vector<std::vector<TokenId>> after;
+    for (int64_t i = 0; i < count; ++i) {
+        const auto& ids = batch.ids[static_cast<size_t>(i)];
+        std::vector<at::Tensor> own;
+        for (const at::Tensor& block : blocks) own.push_back(block.slice(0, i * length, i * length + kept));
+        const StateRows decoded = parts_.transform->features().rows(
+            own, std::span(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(kept)));
+        const StateRows exact = batch.rows.slice(i * (length + first), settings_.prefix);
+        true_keys.push_back(exact.key);
+        true_values.push_back(exact.value);
+        keys.push_back(at::cat({exact.key.slice(0, 0, first), decoded.key}));
+        values.push_back(at::cat({exact.value.slice(0, 0, first), decoded.value}));
+        after.emplace_back(ids.begin() + static_cast<ptrdiff_t>(settings_.prefix), ids.end());
+    }
+    at::Tensor p;
+    {
+        const at::NoGradGuard no_grad;
+        p = at::log_softmax(model_.logits_after(at::stack(true_keys), at::stack(true_values), after), -1);
+    }
+    const at::Tensor q = at::log_softmax(model_.logits_after(at::stack(keys), at::stack(values), after), -1);
+    return (p.exp() * (p - q)).sum(-1).mean();
+}
+
+NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t groups, bool with_kl,
+                                          at::Generator* noise) const {
+    const TransformCodec& transform = *parts_.transform;
+    const auto count = static_cast<int64_t>(batch.ids.size());
+    const int64_t first = settings_.exact_first, length = static_cast<int64_t>(batch.ids.front().size()) - first;
+    const int64_t width = transform.features().width();
+    const StateRows rows = without_first(batch.rows, count, first);
+    std::vector<TokenId> tokens;
+    for (const auto& ids : batch.ids) tokens.insert(tokens.end(), ids.begin() + first, ids.end());
+    const at::Tensor embeddings = transform.features().embeddings(tokens);
+    const bool has_context = learned_context_size(network_->settings(), transform.features()) > 0;
+
+    Pass pass;
+    std::vector<at::Tensor> coefficients, values, hidden, linears, features, errors, rates;
+    at::Tensor below;
+    const auto decode = [&](size_t g, const at::Tensor& c) {
+        errors.push_back((c - coefficients[g]).square().sum(-1).mean());
+        features.push_back(transform.group_features(transform.groups()[g], c.flatten(0, 1), linears[g]));
+    };
+    for (size_t g = 0; g < groups; ++g) {
+        const auto& group = transform.groups()[g];
+        const at::Tensor x = transform.features_of(group, rows);
+        linears.push_back(transform.context_of(group, embeddings, below));
+        coefficients.push_back(rows_of(transform.coefficients(group, x, linears[g]), count, length));
+        LatentNetwork::Context context;
+        if (has_context) {
+            at::Tensor before;
+            if (network_->settings().recurrent) before = delayed_features(group, x, count, length, width);
+            context =
+                network_->context(g, rows_of(learned_context(parts_, g, embeddings, below, before), count, length));
+        }
+        const Coded coded = code(g, coefficients[g], context, noise);
+        rates.push_back(coded.nats.mean());
+        values.push_back(coded.value);
+        hidden.push_back(context.hidden);
+        if (network_->unified()) continue;
+        decode(g, network_->decoded(g, coded.value, context.hidden));
+        if (network_->settings().from_below) below = features.back().detach().slice(1, features.back().size(1) - width);
+    }
+    if (network_->unified()) {
+        values = network_->decoded_together(values);
+        for (size_t g = 0; g < groups; ++g) decode(g, values[g]);
+    }
+    const at::Tensor distortion = at::stack(errors).sum(), rate = at::stack(rates).sum();
+    pass.loss = distortion + settings_.lambda_rate * rate;
+    pass.cost.kl = NAN;
+    if (with_kl) {
+        std::vector<at::Tensor> blocks;
+        for (const at::Tensor& x : features)
+            for (int64_t at = 0; at < x.size(1); at += width) blocks.push_back(x.slice(1, at, at + width));
+        const at::Tensor kl = divergence(batch, blocks);
+        pass.cost.kl = kl.item<double>();
+        pass.loss = pass.loss + settings_.lambda_kl * kl_scale_ * kl;
+    }
+    pass.cost.loss = pass.loss.item<double>();
+    pass.cost.distortion = distortion.item<double>();
+    pass.cost.bits = rate.item<double>() / std::log(2.0);
+    for (const at::Tensor& r : rates) pass.cost.group_bits.push_back(r.item<double>() / std::log(2.0));
+    return pass;
+}
+
+PassCost NetworkTrainer::add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, uint64_t noise_seed) {
+    at::Generator noise = at::detail::createCPUGenerator(noise_seed);
+    Pass made = pass(batch, groups, with_kl, &noise);
+    if (!std::isfinite(made.cost.loss))
+        throw InputError("training: the loss is not finite; a lower learning_rate may help");
+    made.loss.backward();
+    ++gradients_;
+    return made.cost;
+}
+
+void NetworkTrainer::step(double learning_rate) {
+    if (gradients_ == 0) return;
+    const at::NoGradGuard no_grad;
+    ++steps_;
+    double square = 0;
+    for (auto& [name, value] : network_->parameters())
+        if (value.grad().defined()) square += value.grad().square().sum().item<double>();
+    const double scale = std::min(1.0, settings_.clip * static_cast<double>(gradients_) / (std::sqrt(square) + 1e-12)) /
+                         static_cast<double>(gradients_);
+    for (const bool matrices : {true, false}) {
+        std::vector<at::Tensor> values, gradients, first, second, steps;
+        for (auto& [name, value] : network_->parameters()) {
+            if (!value.grad().defined() || (value.dim() == 2) != matrices) continue;
+            values.push_back(value.detach());
+            gradients.push_back(value.grad() * scale);
+            first.push_back(first_moments_.at(name));
+            second.push_back(second_moments_.at(name));
+            steps.push_back(at::scalar_tensor(steps_, at::kFloat));
+        }
+        if (values.empty()) continue;
+        at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, 0.9, 0.98,
+                          matrices ? settings_.weight_decay : 0.0, 1e-8, false, false);
+    }
+    for (auto& [name, value] : network_->parameters()) value.mutable_grad() = at::Tensor();
+    gradients_ = 0;
+}
+
+PassCost NetworkTrainer::look(const TrainingBatch& batch) const {
+    const at::NoGradGuard no_grad;
+    return pass(batch, parts_.transform->groups().size(), parts_.transform->part() != CodedPart::hidden, nullptr).cost;
+}
+
+Parameters NetworkTrainer::snapshot() const {
+    Parameters copies;
+    for (const auto& [name, value] : network_->parameters()) copies[name] = value.detach().clone();
+    return copies;
+}
+
+void NetworkTrainer::restore(const Parameters& parameters) {
+    const at::NoGradGuard no_grad;
+    for (auto& [name, value] : network_->parameters()) value.copy_(parameters.at(name));
+}
+
+std::shared_ptr<const LatentNetwork> NetworkTrainer::as_stored() const {
+    auto copy = std::make_shared<LatentNetwork>(*network_);
+    for (auto& [name, value] : copy->parameters()) value = value.detach().to(at::kHalf).to(at::kFloat);
+    return copy;
+}
+
+void NetworkTrainer::save(TensorFile& file) const {
+    for (const auto& [name, value] : network_->parameters()) {
+        file.tensors["parameter." + name] = value.detach().clone();
+        file.tensors["first." + name] = first_moments_.at(name).clone();
+        file.tensors["second." + name] = second_moments_.at(name).clone();
+    }
+    file.tensors["steps"] = at::full({1}, steps_, at::kFloat);
+    file.tensors["kl_scale"] = at::full({1}, kl_scale_, at::kFloat);
+}
+
+void NetworkTrainer::load(const TensorFields& fields) {
+    const at::NoGradGuard no_grad;
+    for (auto& [name, value] : network_->parameters()) {
+        const std::vector<int64_t> shape = value.sizes().vec();
+        value.copy_(fields.tensor("parameter." + name, shape));
+        first_moments_.at(name).copy_(fields.tensor("first." + name, shape));
+        second_moments_.at(name).copy_(fields.tensor("second." + name, shape));
+    }
+    steps_ = fields.tensor("steps", {1}).item<double>();
+    kl_scale_ = fields.tensor("kl_scale", {1}).item<double>();
+}
+
+}  // namespace savepoint

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "core/model/transformer.h"
+#include "core/sidecar/codec_learned.h"
+
+namespace savepoint {
+
+// Sequences of one length that the model was run on, without their exact first tokens.
+struct TrainingBatch {
+    std::vector<std::vector<TokenId>> ids;  // whole sequences
+    StateRows rows;                         // of whole sequences, one after another
+};
+
+// What a pass over a batch cost, per token; kl is NaN where it was not asked for.
+struct PassCost {
+    double loss = 0, distortion = 0, bits = 0, kl = 0;
+    std::vector<double> group_bits;
+};
+
+// The gradient of a learned codec's loss, and the optimizer's state (AdamW, Loshchilov & Hutter 2019).
+// Rounding passes its gradient straight through (Bengio et al. 2013); the rate is that of z + u, u uniform in a cell
+// (Balle et al. 2017), under a logistic prior. What is decoded below and before is a given to the groups above.
+class NetworkTrainer {
+   public:
+    NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts, std::shared_ptr<LatentNetwork> network,
+                   const TrainingSettings& settings);
+
+    // Starts the prior at the spread that coefficients of `sample` have.
+    void start_from(const std::vector<CodedRun>& sample);
+    // Adds the gradient of the mean loss. groups: how many, from the lowest.
+    PassCost add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, uint64_t noise_seed);
+    void step(double learning_rate);                  // clips, moves the parameters, clears the gradient
+    PassCost look(const TrainingBatch& batch) const;  // the same loss without gradients, z rounded; always with KL
+    // What a nat of KL weighs in the loss, in squared steps. 0 until it is set.
+    double kl_scale() const { return kl_scale_; }
+    void set_kl_scale(double scale) { kl_scale_ = static_cast<float>(scale); }  // as a checkpoint keeps it
+
+    // Of the optimizer and the networks, by name: for checkpoints.
+    void save(TensorFile& file) const;
+    void load(const TensorFields& fields);  // throws FileError
+
+    Parameters snapshot() const;  // copies of the parameters
+    void restore(const Parameters& parameters);
+    // The networks as a file holds them, without gradients.
+    std::shared_ptr<const LatentNetwork> as_stored() const;
+
+   private:
+    struct Coded;
+    struct Pass;
+    Pass pass(const TrainingBatch& batch, size_t groups, bool with_kl, at::Generator* noise) const;
+    Coded code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context, at::Generator* noise) const;
+    at::Tensor divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const;
+
+    const Transformer& model_;
+    LearnedCodec::Parts parts_;
+    std::shared_ptr<LatentNetwork> network_;
+    TrainingSettings settings_;
+    Parameters first_moments_, second_moments_;
+    double steps_ = 0, kl_scale_ = 0;
+    int64_t gradients_ = 0;
+};
+
+}  // namespace savepoint

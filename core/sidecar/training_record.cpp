@@ -1,0 +1,113 @@
+#include "core/sidecar/training_record.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/model/error.h"
+#include "core/sidecar/run_codec.h"
+
+namespace savepoint {
+
+namespace {
+
+void require(bool condition, const std::string& message) {
+    if (!condition) throw InputError("training: " + message);
+}
+
+}  // namespace
+
+nlohmann::json number_or_null(double value) {
+    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
+double number_or_nan(const nlohmann::json& value) { return value.is_number() ? value.get<double>() : NAN; }
+
+nlohmann::json described(const TrainingSettings& s) {
+    const LearnedSettings& c = s.codec;
+    return {{"architecture", c.architecture},
+            {"part", c.part},
+            {"group_size", c.group_size},
+            {"width", c.width},
+            {"feed_forward", c.feed_forward},
+            {"heads", c.heads},
+            {"window", c.window},
+            {"from_token", c.from_token},
+            {"from_below", c.from_below},
+            {"recurrent", c.recurrent},
+            {"ratio", c.ratio},
+            {"corpus", s.corpus},
+            {"fit_tokens", s.fit_tokens},
+            {"held_out_tokens", s.held_out_tokens},
+            {"prefix", s.prefix},
+            {"followers", s.followers},
+            {"exact_first", s.exact_first},
+            {"lambda_hidden", s.lambda_hidden},
+            {"lambda_kv", s.lambda_kv},
+            {"lambda_rate", s.lambda_rate},
+            {"lambda_kl", s.lambda_kl},
+            {"kl_share", s.kl_share},
+            {"rounds", s.rounds},
+            {"sequences_per_round", s.sequences_per_round},
+            {"batch", s.batch},
+            {"accumulate", s.accumulate},
+            {"progressive_rounds", s.progressive_rounds},
+            {"learning_rate", s.learning_rate},
+            {"weight_decay", s.weight_decay},
+            {"clip", s.clip},
+            {"warmup_rounds", s.warmup_rounds},
+            {"validate_every", s.validate_every},
+            {"patience", s.patience},
+            {"bracket", s.bracket},
+            {"seed", s.seed}};
+}
+
+nlohmann::json described(const TrainingPoint& p) {
+    return {{"round", p.round},
+            {"loss", p.loss},
+            {"distortion", p.distortion},
+            {"rate_bits", p.rate_bits},
+            {"kl", number_or_null(p.kl)},
+            {"learning_rate", p.learning_rate},
+            {"held_out_loss", number_or_null(p.held_out_loss)},
+            {"held_out_bits", number_or_null(p.held_out_bits)},
+            {"held_out_kl", number_or_null(p.held_out_kl)},
+            {"group_bits", p.group_bits}};
+}
+
+TrainingPoint training_point_from(const nlohmann::json& j) {
+    TrainingPoint p;
+    p.round = j.at("round");
+    p.loss = j.at("loss");
+    p.distortion = j.at("distortion");
+    p.rate_bits = j.at("rate_bits");
+    p.kl = number_or_nan(j.at("kl"));
+    p.learning_rate = j.at("learning_rate");
+    p.held_out_loss = number_or_nan(j.at("held_out_loss"));
+    p.held_out_bits = number_or_nan(j.at("held_out_bits"));
+    p.held_out_kl = number_or_nan(j.at("held_out_kl"));
+    p.group_bits = j.at("group_bits").get<std::vector<double>>();
+    return p;
+}
+
+TrainingSettings settled(TrainingSettings s) {
+    LearnedSettings& c = s.codec;
+    coded_part_from(c.part);
+    const std::vector<std::string> known = {"layer_specific", "grouped", "unified", "conv", "attention"};
+    require(std::find(known.begin(), known.end(), c.architecture) != known.end(),
+            "there is no architecture \"" + c.architecture + "\"");
+    if (c.architecture == "layer_specific") c.group_size = 1;
+    if (c.architecture == "layer_specific" || c.architecture == "unified") c.from_below = false;
+    require(!c.recurrent || c.architecture == "grouped" || c.architecture == "layer_specific",
+            "recurrent goes with grouped and layer_specific, which do not mix tokens otherwise");
+    require(c.width > 0 && c.heads > 0 && c.width % c.heads == 0, "heads must divide width");
+    require(c.ratio >= 1.5 && c.ratio <= 200, "ratio must lie between 1.5 and 200");
+    require(s.batch > 0 && s.sequences_per_round >= s.batch && s.sequences_per_round % s.batch == 0,
+            "sequences_per_round must be a multiple of batch");
+    require(s.rounds > 0 && s.accumulate > 0 && s.validate_every > 0,
+            "rounds, accumulate and validate_every begin at 1");
+    require(s.prefix > s.exact_first && s.followers > 0, "the prefix must be longer than its exact first tokens");
+    require(s.lambda_hidden > 0 && s.lambda_kv > 0, "lambda_hidden and lambda_kv must be above 0");
+    return s;
+}
+
+}  // namespace savepoint
