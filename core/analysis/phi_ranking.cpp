@@ -1,0 +1,242 @@
+#include "core/analysis/phi_ranking.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "core/analysis/attention_capture.h"
+#include "core/analysis/hedgehog_fit.h"
+#include "core/analysis/phi_state.h"
+#include "core/model/error.h"
+#include "core/sidecar/fit.h"
+#include "core/sidecar/reference_text.h"
+
+namespace savepoint {
+
+namespace {
+
+struct Step {
+    std::string stage;
+    double cost;
+    std::function<void()> run;
+};
+
+TokenSplit text_of(const Tokenizer& tokenizer, const PhiRankingSettings& s) {
+    const Corpus corpus = s.corpus == "fortunes" ? fortunes_corpus() : read_corpus(s.corpus);
+    TokenSplit split = split_corpus(corpus, tokenizer, s.sequence_length, s.fit_tokens, s.held_out_tokens, s.seed);
+    lay_out_as_reference_text(tokenizer, split.fit);
+    lay_out_as_reference_text(tokenizer, split.held_out);
+    return split;
+}
+
+// Sums of one phi over sequences: [layers], float64.
+struct Sums {
+    at::Tensor error, length, cosine;
+    int64_t tokens = 0, masked = 0, read = 0;
+
+    void add(const PhiReadOut& out, const at::Tensor& z, int64_t first) {
+        const at::Tensor a = out.values.slice(0, first).to(at::kDouble), b = z.slice(0, first).to(at::kDouble);
+        const at::Tensor errors = (a - b).square().sum({0, 2, 3}), lengths = b.square().sum({0, 2, 3});
+        const at::Tensor norms = (a.norm(2, -1) * b.norm(2, -1)).clamp_min(1e-30);
+        const at::Tensor cosines = ((a * b).sum(-1) / norms).mean(2).sum(0);
+        error = error.defined() ? error + errors : errors;
+        length = length.defined() ? length + lengths : lengths;
+        cosine = cosine.defined() ? cosine + cosines : cosines;
+        tokens += a.size(0);
+        masked += out.masked;
+        read += out.values.numel() / out.values.size(-1);
+    }
+};
+
+std::vector<double> to_vector(const at::Tensor& x) {
+    const at::Tensor plain = x.to(at::kDouble).contiguous();
+    return {plain.data_ptr<double>(), plain.data_ptr<double>() + plain.numel()};
+}
+
+PhiFidelity fidelity(const Phi& phi, const Sums& sums) {
+    PhiFidelity out;
+    out.kind = phi.settings().kind;
+    out.rotary = phi.settings().rotary;
+    out.features = phi.features();
+    const at::Tensor error = (sums.error / sums.length.clamp_min(1e-30)).sqrt();
+    const at::Tensor cosine = sums.cosine / static_cast<double>(std::max<int64_t>(sums.tokens, 1));
+    out.layer_error = to_vector(error);
+    out.layer_cosine = to_vector(cosine);
+    out.relative_error = error.mean().item<double>();
+    out.cosine = cosine.mean().item<double>();
+    out.masked = static_cast<double>(sums.masked) / static_cast<double>(std::max<int64_t>(sums.read, 1));
+    return out;
+}
+
+nlohmann::json to_json(const PhiFidelity& f) {
+    return {{"phi", to_string(f.kind)},
+            {"rotary", f.rotary},
+            {"features", f.features},
+            {"relative_error", f.relative_error},
+            {"cosine", f.cosine},
+            {"masked", f.masked},
+            {"relative_error_by_layer", f.layer_error},
+            {"cosine_by_layer", f.layer_cosine}};
+}
+
+}  // namespace
+
+struct PhiRanking::Impl {
+    Impl(const Transformer& model, const Tokenizer& tokenizer, PhiRankingSettings asked)
+        : model(model), tokenizer(tokenizer), settings(std::move(asked)) {
+        if (settings.sequence_length <= settings.first) throw InputError("phi: sequences are too short to compare on");
+        plan("reading " + settings.corpus, 1, [this] { read(); });
+    }
+
+    void plan(std::string stage, double cost, std::function<void()> run) {
+        steps.push_back({std::move(stage), cost, std::move(run)});
+        planned += cost;
+    }
+
+    bool wants_hedgehog() const {
+        return std::find(settings.kinds.begin(), settings.kinds.end(), PhiKind::hedgehog) != settings.kinds.end();
+    }
+
+    void read() {
+        split = text_of(tokenizer, settings);
+        for (const int rotary : settings.rotary) {
+            if (wants_hedgehog()) plan_hedgehog(rotary != 0);
+            plan("feature maps", 0.1, [this, rotary] { make_maps(rotary != 0); });
+            for (size_t i = 0; i < split.held_out.size(); ++i)
+                plan("comparing on text " + std::to_string(i + 1) + " of " + std::to_string(split.held_out.size()),
+                     1 + 0.3 * static_cast<double>(settings.kinds.size()), [this, i] { compare(i); });
+        }
+    }
+
+    void plan_hedgehog(bool rotary) {
+        plan("learning phi", 0.1, [this, rotary] {
+            PhiSettings phi;
+            phi.rotary = rotary;
+            fit.emplace(model.config(), phi);
+            capture.emplace(model, rotary);
+        });
+        for (int64_t i = 0; i < settings.hedgehog_steps; ++i)
+            plan("learning phi, step " + std::to_string(i + 1) + " of " + std::to_string(settings.hedgehog_steps), 2,
+                 [this, i] {
+                     const auto& sequence = split.fit[static_cast<size_t>(i) % split.fit.size()];
+                     ForwardOptions options;
+                     options.logits = Logits::none;
+                     options.capture = false;
+                     loss = fit->step(capture->run({sequence}, options).front());
+                 });
+        plan("learning phi", 0.1, [this, rotary] { learned[rotary] = std::make_shared<Phi>(fit->finish()); });
+    }
+
+    void make_maps(bool rotary) {
+        capture.emplace(model, rotary);
+        maps.clear();
+        sums.clear();
+        for (const PhiKind kind : settings.kinds) {
+            PhiSettings phi;
+            phi.kind = kind;
+            phi.rotary = rotary;
+            phi.favor_features = settings.favor_features;
+            phi.favor_seed = settings.seed;
+            phi.dpfp_nu = settings.dpfp_nu;
+            maps.push_back(kind == PhiKind::hedgehog ? learned.at(rotary)
+                                                     : std::make_shared<const Phi>(phi, model.config().head_dim));
+        }
+        sums.resize(maps.size());
+    }
+
+    void compare(size_t sequence) {
+        ForwardOptions options;
+        options.logits = Logits::none;
+        options.capture = false;
+        const AttentionRun run = capture->run({split.held_out[sequence]}, options).front();
+        for (size_t i = 0; i < maps.size(); ++i)
+            sums[i].add(read_out(*maps[i], run.query, run.key, run.value), run.z, settings.first);
+        if (sequence + 1 < split.held_out.size()) return;
+        for (size_t i = 0; i < maps.size(); ++i) found.push_back(fidelity(*maps[i], sums[i]));
+    }
+
+    const Transformer& model;
+    const Tokenizer& tokenizer;
+    PhiRankingSettings settings;
+    TokenSplit split;
+    std::optional<AttentionCapture> capture;
+    std::optional<HedgehogFit> fit;
+    double loss = 0;
+    std::map<bool, std::shared_ptr<const Phi>> learned;
+    std::vector<std::shared_ptr<const Phi>> maps;
+    std::vector<Sums> sums;
+    std::vector<PhiFidelity> found;
+    std::deque<Step> steps;
+    double planned = 0, spent = 0;
+};
+
+PhiRanking::PhiRanking(const Transformer& model, const Tokenizer& tokenizer, PhiRankingSettings settings)
+    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings))) {}
+
+PhiRanking::~PhiRanking() = default;
+
+void PhiRanking::step() {
+    if (done()) return;
+    const Step step = std::move(impl_->steps.front());
+    impl_->steps.pop_front();
+    step.run();
+    impl_->spent += step.cost;
+}
+
+bool PhiRanking::done() const { return impl_->steps.empty(); }
+
+double PhiRanking::progress() const { return done() ? 1 : impl_->spent / impl_->planned; }
+
+std::string PhiRanking::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+
+std::vector<PhiFidelity> PhiRanking::ranked() const {
+    std::vector<PhiFidelity> out = impl_->found;
+    std::stable_sort(out.begin(), out.end(),
+                     [](const PhiFidelity& a, const PhiFidelity& b) { return a.relative_error < b.relative_error; });
+    return out;
+}
+
+nlohmann::json PhiRanking::described() const {
+    const PhiRankingSettings& s = impl_->settings;
+    nlohmann::json rows = nlohmann::json::array();
+    for (const PhiFidelity& one : ranked()) rows.push_back(to_json(one));
+    return {{"settings",
+             {{"corpus", s.corpus},
+              {"sequence_length", s.sequence_length},
+              {"held_out_tokens", s.held_out_tokens},
+              {"first", s.first},
+              {"hedgehog_steps", s.hedgehog_steps},
+              {"fit_tokens", s.fit_tokens},
+              {"favor_features", s.favor_features},
+              {"dpfp_nu", s.dpfp_nu},
+              {"seed", s.seed}}},
+            {"text_sha256", impl_->split.sha256},
+            {"phi", rows}};
+}
+
+std::shared_ptr<const Phi> PhiRanking::hedgehog(bool rotary) const {
+    const auto found = impl_->learned.find(rotary);
+    return found == impl_->learned.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<const Phi> fit_hedgehog(const Transformer& model, const Tokenizer& tokenizer,
+                                        const PhiRankingSettings& settings, bool rotary) {
+    const TokenSplit split = text_of(tokenizer, settings);
+    PhiSettings phi;
+    phi.rotary = rotary;
+    HedgehogFit fit(model.config(), phi);
+    AttentionCapture capture(model, rotary);
+    ForwardOptions options;
+    options.logits = Logits::none;
+    options.capture = false;
+    for (int64_t i = 0; i < settings.hedgehog_steps; ++i)
+        fit.step(capture.run({split.fit[static_cast<size_t>(i) % split.fit.size()]}, options).front());
+    return std::make_shared<Phi>(fit.finish());
+}
+
+}  // namespace savepoint

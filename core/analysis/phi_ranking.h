@@ -1,0 +1,38 @@
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/analysis/phi.h"
+#include "core/analysis/phi_ranking_settings.h"
+#include "core/model/transformer.h"
+
+namespace savepoint {
+
+// How well the read-out of each phi reproduces the output of the model's own attention on text that nothing was fitted
+// on. A sequence of short steps for a worker: call step() until done(). Throws as split_corpus does.
+class PhiRanking {
+   public:
+    PhiRanking(const Transformer& model, const Tokenizer& tokenizer, PhiRankingSettings settings);
+    ~PhiRanking();
+    void step();
+    bool done() const;
+    double progress() const;
+    std::string stage() const;
+
+    std::vector<PhiFidelity> ranked() const;  // by relative error, the best first; when done
+    nlohmann::json described() const;
+    std::shared_ptr<const Phi> hedgehog(bool rotary) const;  // as fitted here; null where it was not asked for
+
+   private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// A hedgehog fitted on a corpus in one go, `steps` sequences.
+std::shared_ptr<const Phi> fit_hedgehog(const Transformer& model, const Tokenizer& tokenizer,
+                                        const PhiRankingSettings& settings, bool rotary);
+
+}  // namespace savepoint

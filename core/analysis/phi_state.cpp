@@ -1,0 +1,160 @@
+#include "core/analysis/phi_state.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/model/error.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr int64_t kChunk = 64;
+constexpr float kSmallest = 1e-30f;  // below it float32 has lost what it summed
+
+void check_rows(const at::Tensor& keys, const at::Tensor& values) {
+    if (!keys.defined() || !values.defined() || keys.dim() != 4 || keys.sizes() != values.sizes())
+        throw InputError("linear attention: keys and values must have one shape, tokens, layers, kv_heads, head_dim");
+}
+
+void make_zero(PhiState& state, int64_t layers, int64_t kv_heads, int64_t dim) {
+    const int64_t f = state.phi->features();
+    state.s = at::zeros({layers, kv_heads, f, dim}, at::kFloat);
+    state.n = at::zeros({layers, kv_heads, f}, at::kFloat);
+    state.absolute = state.phi->is_signed() ? at::zeros_like(state.n) : state.n;
+    state.weight = at::zeros({layers, kv_heads}, at::kFloat);
+    if (state.phi->exponential())
+        state.log_max = at::full({layers, kv_heads}, -std::numeric_limits<float>::infinity(), at::kFloat);
+}
+
+// exp(old - moved), 0 where nothing was summed yet.
+at::Tensor rescaling(const at::Tensor& old, const at::Tensor& moved) {
+    return at::where(old.isinf(), at::zeros_like(old), (old - moved).exp());
+}
+
+// [tokens, layers, kv_heads, f] -> the features to sum, having moved log_max and rescaled what was there.
+at::Tensor features_to_sum(PhiState& state, const at::Tensor& keys) {
+    const at::Tensor mapped = state.phi->keys(keys);
+    if (!state.phi->exponential()) return mapped;
+    const at::Tensor moved = at::maximum(state.log_max, mapped.amax({0, 3}));
+    const at::Tensor scale = rescaling(state.log_max, moved).unsqueeze(-1);
+    state.n = state.n * scale;
+    state.absolute = state.n;
+    state.s = state.s * scale.unsqueeze(-1);
+    state.log_max = moved;
+    return (mapped - moved.unsqueeze(-1)).exp();
+}
+
+// [tokens, layers, kv_heads * group, d] -> [layers * kv_heads, group * tokens, d]
+at::Tensor by_kv_head(const at::Tensor& x, int64_t kv_heads) {
+    const int64_t tokens = x.size(0), layers = x.size(1), group = x.size(2) / kv_heads, d = x.size(3);
+    return x.reshape({tokens, layers, kv_heads, group, d})
+        .permute({1, 2, 3, 0, 4})
+        .reshape({layers * kv_heads, group * tokens, d});
+}
+
+at::Tensor from_kv_head(const at::Tensor& x, int64_t tokens, int64_t layers, int64_t kv_heads) {
+    const int64_t group = x.size(1) / tokens, d = x.size(2);
+    return x.reshape({layers, kv_heads, group, tokens, d})
+        .permute({3, 0, 1, 2, 4})
+        .reshape({tokens, layers, kv_heads * group, d});
+}
+
+// What the tokens of a run read from those before their chunk: s [sets, f, d], n [sets, f, 1], log_max [sets, 1, 1].
+struct Carry {
+    at::Tensor s, n, log_max;
+};
+
+// phi(k) of a chunk [sets, n, f], on the carry's scale, which moves.
+at::Tensor chunk_features(const Phi& phi, const at::Tensor& mapped, Carry& carry) {
+    if (!phi.exponential()) return mapped;
+    const at::Tensor moved = at::maximum(carry.log_max, mapped.amax({1, 2}, true));
+    const at::Tensor scale = rescaling(carry.log_max, moved);
+    carry.s.mul_(scale);
+    carry.n.mul_(scale);
+    carry.log_max = moved;
+    return (mapped - moved).exp();
+}
+
+}  // namespace
+
+void PhiState::add(const at::Tensor& keys, const at::Tensor& values, const at::Tensor& weights) {
+    check_rows(keys, values);
+    if (!phi) throw InputError("linear attention: the state has no phi");
+    const int64_t count = keys.size(0), layers = keys.size(1), kv_heads = keys.size(2), dim = keys.size(3);
+    if (weights.defined() && weights.sizes() != keys.sizes().slice(0, 3))
+        throw InputError("linear attention: weights must be one a token, layer and KV head");
+    if (count == 0) return;
+    if (!s.defined()) make_zero(*this, layers, kv_heads, dim);
+    if (s.size(0) != layers || s.size(1) != kv_heads || s.size(3) != dim)
+        throw InputError("linear attention: the state does not fit the tokens given");
+    at::Tensor feature = features_to_sum(*this, keys.to(at::kCPU, at::kFloat));
+    if (weights.defined()) feature = feature * weights.to(at::kFloat).unsqueeze(-1);
+    feature = feature.permute({1, 2, 3, 0});  // [layers, kv_heads, f, tokens]
+    s = s + at::matmul(feature, values.to(at::kCPU, at::kFloat).permute({1, 2, 0, 3}));
+    n = n + feature.sum(3);
+    absolute = phi->is_signed() ? absolute + feature.abs().sum(3) : n;
+    weight = weight + (weights.defined() ? weights.to(at::kFloat).sum(0) : at::full_like(weight, count));
+    tokens += count;
+}
+
+PhiRun::PhiRun(std::shared_ptr<const Phi> phi, at::Tensor keys, at::Tensor values, int64_t stride)
+    : keys_(std::move(keys)), values_(std::move(values)), stride_(std::max<int64_t>(stride, 1)) {
+    check_rows(keys_, values_);
+    PhiState state;
+    state.phi = std::move(phi);
+    kept_.push_back(state);
+    for (int64_t first = 0; first + stride_ <= tokens(); first += stride_) {
+        state.add(keys_.slice(0, first, first + stride_), values_.slice(0, first, first + stride_));
+        kept_.push_back(state);
+    }
+}
+
+PhiState PhiRun::after(int64_t tokens) const {
+    if (tokens < 0 || tokens > keys_.size(0)) throw InputError("linear attention: no such token in this run");
+    PhiState state = kept_[static_cast<size_t>(tokens / stride_)];
+    const int64_t first = tokens / stride_ * stride_;
+    state.add(keys_.slice(0, first, tokens), values_.slice(0, first, tokens));
+    return state;
+}
+
+PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+    check_rows(key, value);
+    const int64_t tokens = key.size(0), layers = key.size(1), kv_heads = key.size(2), dim = key.size(3);
+    if (!query.defined() || query.dim() != 4 || query.size(0) != tokens || query.size(1) != layers ||
+        query.size(2) % kv_heads != 0 || query.size(3) != dim)
+        throw InputError("linear attention: queries and keys must differ in the number of heads alone");
+    const at::Tensor q = phi.queries(query.to(at::kFloat)), k = phi.keys(key.to(at::kFloat));
+    const at::Tensor v = value.to(at::kFloat);
+    const int64_t sets = layers * kv_heads, f = phi.features();
+    Carry carry{at::zeros({sets, f, dim}, at::kFloat), at::zeros({sets, f, 1}, at::kFloat),
+                at::full({sets, 1, 1}, -std::numeric_limits<float>::infinity(), at::kFloat)};
+    PhiReadOut out{at::empty(query.sizes(), at::kFloat), 0};
+    for (int64_t first = 0; first < tokens; first += kChunk) {
+        const int64_t last = std::min(first + kChunk, tokens), n = last - first;
+        const at::Tensor rows = by_kv_head(q.slice(0, first, last), kv_heads);
+        const at::Tensor keys = chunk_features(phi, by_kv_head(k.slice(0, first, last), kv_heads), carry);
+        const at::Tensor values = by_kv_head(v.slice(0, first, last), kv_heads);
+        const int64_t count = rows.size(1);
+        const at::Tensor scores = at::bmm(rows, keys.transpose(1, 2)).view({sets, count / n, n, n}).tril_();
+        const at::Tensor flat = scores.view({sets, count, n});
+        at::Tensor mixed = at::bmm(flat, values).baddbmm_(rows, carry.s);
+        if (phi.is_signed()) {
+            const at::Tensor seen = at::arange(first + 1, last + 1, at::kFloat).repeat({count / n}).view({1, count, 1});
+            mixed.div_(seen);
+        } else {
+            const at::Tensor denominator = flat.sum(2, true).baddbmm_(rows, carry.n);
+            const at::Tensor lost = denominator < kSmallest;
+            out.masked += lost.sum().item<int64_t>();
+            mixed = at::where(lost, at::zeros_like(mixed), mixed / denominator.clamp_min(kSmallest));
+        }
+        out.values.slice(0, first, last).copy_(from_kv_head(mixed, n, layers, kv_heads));
+        carry.s.baddbmm_(keys.transpose(1, 2), values);
+        carry.n.add_(keys.sum(1).unsqueeze(2));
+    }
+    return out;
+}
+
+}  // namespace savepoint
