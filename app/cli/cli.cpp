@@ -1,7 +1,6 @@
 #include "app/cli/cli.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <string_view>
@@ -18,8 +17,17 @@ namespace savepoint {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> kCommands{"generate", "logits",  "score", "fit",    "evaluate",
-                                                    "edit",     "session", "bench", "project", "train"};
+struct Command {
+    std::string_view name;
+    void (*add)(cli::Registry);
+};
+
+constexpr Command kCommands[] = {
+    {"generate", cli::add_generate}, {"logits", cli::add_logits},     {"score", cli::add_score},
+    {"fit", cli::add_fit},           {"evaluate", cli::add_evaluate}, {"edit", cli::add_edit},
+    {"session", cli::add_session},   {"bench", cli::add_bench},       {"project", cli::add_project},
+    {"train", cli::add_train},       {"phi", cli::add_phi},
+};
 
 std::string default_model() {
     const char* named = std::getenv("SAVEPOINT_MODEL");
@@ -40,7 +48,9 @@ void add_common_options(CLI::App* command, cli::Common& common) {
 }  // namespace
 
 bool is_cli_command(int argc, char** argv) {
-    return argc > 1 && std::find(kCommands.begin(), kCommands.end(), argv[1]) != kCommands.end();
+    if (argc < 2) return false;
+    return std::any_of(std::begin(kCommands), std::end(kCommands),
+                       [&](const Command& command) { return command.name == argv[1]; });
 }
 
 int run_cli(int argc, char** argv, FrameTime frame_time) {
@@ -52,9 +62,7 @@ int run_cli(int argc, char** argv, FrameTime frame_time) {
     common.frame_time = std::move(frame_time);
     cli::Action chosen;
     const cli::Registry registry{app, common, chosen};
-    for (const auto add : {cli::add_generate, cli::add_logits, cli::add_score, cli::add_fit, cli::add_evaluate,
-                           cli::add_edit, cli::add_session, cli::add_bench, cli::add_project, cli::add_train})
-        add(registry);
+    for (const Command& command : kCommands) command.add(registry);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {

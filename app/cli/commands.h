@@ -44,6 +44,7 @@ void add_session(Registry registry);
 void add_bench(Registry registry);
 void add_project(Registry registry);
 void add_train(Registry registry);
+void add_phi(Registry registry);
 
 // -- shared by the commands -----------------------------------------------------------------------------
 
