@@ -17,12 +17,12 @@ namespace savepoint {
 
 namespace {
 
-struct Command {
+struct Subcommand {
     std::string_view name;
     void (*add)(cli::Registry);
 };
 
-constexpr Command kCommands[] = {
+constexpr Subcommand kCommands[] = {
     {"generate", cli::add_generate}, {"logits", cli::add_logits},     {"score", cli::add_score},
     {"fit", cli::add_fit},           {"evaluate", cli::add_evaluate}, {"edit", cli::add_edit},
     {"session", cli::add_session},   {"bench", cli::add_bench},       {"project", cli::add_project},
@@ -50,7 +50,7 @@ void add_common_options(CLI::App* command, cli::Common& common) {
 bool is_cli_command(int argc, char** argv) {
     if (argc < 2) return false;
     return std::any_of(std::begin(kCommands), std::end(kCommands),
-                       [&](const Command& command) { return command.name == argv[1]; });
+                       [&](const Subcommand& command) { return command.name == argv[1]; });
 }
 
 int run_cli(int argc, char** argv, FrameTime frame_time) {
@@ -62,7 +62,7 @@ int run_cli(int argc, char** argv, FrameTime frame_time) {
     common.frame_time = std::move(frame_time);
     cli::Action chosen;
     const cli::Registry registry{app, common, chosen};
-    for (const Command& command : kCommands) command.add(registry);
+    for (const Subcommand& command : kCommands) command.add(registry);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {
