@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "core/sidecar/rate_distortion.h"
 
@@ -20,6 +21,24 @@ std::string shown(double value, const char* format) {
     return std::isfinite(value) ? text : "-";
 }
 
+void print_long_runs(const RateDistortion& job) {
+    bool begun = false;
+    for (const RateDistortion::Judged& one : job.judged()) {
+        const LongRunFigures& f = one.figures.long_runs;
+        if (f.drift_kl.empty()) continue;
+        if (!std::exchange(begun, true)) {
+            std::cout << "\n| codec | greedy tokens in agreement |";
+            for (size_t round = 1; round <= f.drift_kl.size(); ++round) std::cout << " KL of round " << round << " |";
+            std::cout << "\n| --- | --- |";
+            for (size_t round = 0; round < f.drift_kl.size(); ++round) std::cout << " --- |";
+            std::cout << "\n";
+        }
+        std::cout << "| " << one.figures.name << " | " << shown(f.greedy_agreement, "%.1f") << " |";
+        for (const double kl : f.drift_kl) std::cout << " " << shown(kl, "%.5f") << " |";
+        std::cout << "\n";
+    }
+}
+
 // The table of the README: one line a codec, in Markdown.
 void print_table(const RateDistortion& job) {
     std::cout << "| codec | bytes/token | times smaller than fp16 | KL (nats) | top-1 | hidden FVU | K FVU | V FVU | "
@@ -32,6 +51,7 @@ void print_table(const RateDistortion& job) {
                   << " | " << shown(static_cast<double>(f.sidecar_bytes) / 1e6, "%.1f") << " | "
                   << shown(f.restore_tokens_per_s, "%.0f") << " |\n";
     }
+    print_long_runs(job);
     std::cout << "\nreplay: " << shown(job.replay_tokens_per_s(), "%.0f") << " tokens/s\n";
 }
 
@@ -74,6 +94,12 @@ void add_codec_options(CLI::App& command, CodecArguments& arguments) {
     command.add_flag("--ablations", s.ablations,
                      "With --codecs: the transform codecs without their predictions and metric");
     command.add_flag("!--no-baselines", s.baselines, "With --codecs: the transform codecs alone");
+    command
+        .add_option("--long-runs", s.long_runs,
+                    "With --codecs: sequences that also go on by themselves: greedy agreement, and drift over 8 rounds "
+                    "of saving, decoding and generating")
+        ->check(CLI::Range(0, 1000))
+        ->capture_default_str();
     command.add_option("--seed", s.seed)->capture_default_str();
 }
 

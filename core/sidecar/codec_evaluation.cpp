@@ -8,10 +8,13 @@
 #include <cmath>
 
 #include "core/model/error.h"
+#include "core/sidecar/attention_output.h"
 
 namespace savepoint {
 
 namespace {
+
+constexpr int64_t kAttentionQueries = 32;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -32,8 +35,11 @@ at::Tensor by_layer(const at::Tensor& squares) {
     return squares.flatten(2).sum(at::IntArrayRef({0, 2}), false, at::kDouble);
 }
 
+// Over tokens and the last dimension: [tokens, layers, heads, d] -> [layers, heads]
+at::Tensor by_head(const at::Tensor& squares) { return squares.sum(at::IntArrayRef({0, 3}), false, at::kDouble); }
+
 std::vector<double> numbers(const at::Tensor& t) {
-    const at::Tensor flat = t.to(at::kDouble).contiguous();
+    const at::Tensor flat = t.to(at::kDouble).flatten().contiguous();
     return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
 }
 
@@ -66,6 +72,13 @@ nlohmann::json described(const CodecFigures& f) {
             {"hidden_fvu_layers", f.hidden_fvu_layers},
             {"k_fvu_layers", f.k_fvu_layers},
             {"v_fvu_layers", f.v_fvu_layers},
+            {"hidden_mse_layers", f.hidden_mse_layers},
+            {"k_mse_heads", f.k_mse_heads},
+            {"v_mse_heads", f.v_mse_heads},
+            {"attention_error", number(f.attention_error)},
+            {"attention_error_layers", f.attention_error_layers},
+            {"greedy_agreement_tokens", number(f.long_runs.greedy_agreement)},
+            {"drift_kl_rounds", f.long_runs.drift_kl},
             {"encode_tokens_per_s", number(f.encode_tokens_per_s)},
             {"restore_tokens_per_s", number(f.restore_tokens_per_s)}};
 }
@@ -102,6 +115,11 @@ void CodecEvaluation::prepare_step() {
     add(square_sum_, coded.hidden.to(at::kDouble).square().sum(0));
     add(key_sum_, coded.key.sum(0, false, at::kDouble));
     add(value_sum_, coded.value.sum(0, false, at::kDouble));
+    const int64_t queries = std::min(kAttentionQueries, settings_.prefix - settings_.exact_first);
+    const int64_t from = settings_.prefix - queries;
+    queries_.push_back(model_.rotate(
+        model_.queries(rows.slice(from, queries), ids.subspan(static_cast<size_t>(from), static_cast<size_t>(queries))),
+        from));
     exact_.push_back(std::move(rows));
     if (ready()) finish_means();
 }
@@ -118,6 +136,7 @@ void CodecEvaluation::finish_means() {
 
 struct CodecTrial::Totals {
     at::Tensor hidden_error, hidden_spread, standard_error, key_error, key_spread, value_error, value_spread;
+    at::Tensor key_heads, value_heads, attention_error, attention_size;
     double cosine = 0, cosines = 0, tokens = 0;
     std::vector<at::Tensor> kl;
     double bytes = 0, encode = 0, decode = 0;
@@ -140,6 +159,7 @@ void CodecTrial::step() {
     StateRows decoded = restored(next_++);
     add_reconstruction(exact, decoded);
     if (!decoded.key.defined()) return;
+    add_attention(decoded, static_cast<size_t>(next_ - 1));
     waiting_.push_back(std::move(decoded));
     if (static_cast<int64_t>(waiting_.size()) == settings.batch || done()) add_resumed();
 }
@@ -178,6 +198,23 @@ void CodecTrial::add_reconstruction(const StateRows& exact, const StateRows& dec
         add(t.value_spread, by_layer((exact.value - evaluation_.value_mean_).square()));
     }
     t.tokens += static_cast<double>(exact.tokens());
+}
+
+void CodecTrial::add_attention(const StateRows& decoded, size_t sequence) {
+    const auto& settings = evaluation_.settings_;
+    const StateRows& exact = evaluation_.exact_[sequence];
+    const auto output = [&](const at::Tensor& key, const at::Tensor& value) {
+        return attention_output(evaluation_.queries_[sequence], evaluation_.model_.rotate(key, 0), value);
+    };
+    const auto whole = [&](const at::Tensor& x, const at::Tensor& back) {
+        return at::cat({x.slice(0, 0, settings.exact_first), back});
+    };
+    const at::Tensor truth = output(exact.key, exact.value);
+    const at::Tensor other = output(whole(exact.key, decoded.key), whole(exact.value, decoded.value));
+    add(totals_->attention_error, by_layer((truth - other).square()));
+    add(totals_->attention_size, by_layer(truth.square()));
+    add(totals_->key_heads, by_head((exact.key.slice(0, settings.exact_first) - decoded.key).square()));
+    add(totals_->value_heads, by_head((exact.value.slice(0, settings.exact_first) - decoded.value).square()));
 }
 
 void CodecTrial::add_resumed() {
@@ -226,6 +263,7 @@ CodecFigures CodecTrial::figures() const {
     if (t.hidden_error.defined()) {
         out.hidden_fvu_layers = numbers(t.hidden_error / t.hidden_spread);
         out.hidden_fvu = mean_of(out.hidden_fvu_layers);
+        out.hidden_mse_layers = numbers(t.hidden_error / (t.tokens * static_cast<double>(config.d_model)));
         out.hidden_fvu_standardised =
             mean_of(numbers(t.standard_error / (t.tokens * static_cast<double>(config.d_model))));
         out.mid_layer_mse = out.hidden_fvu_layers[out.hidden_fvu_layers.size() / 2];
@@ -236,6 +274,11 @@ CodecFigures CodecTrial::figures() const {
         out.v_fvu_layers = numbers(t.value_error / t.value_spread);
         out.k_fvu = mean_of(out.k_fvu_layers);
         out.v_fvu = mean_of(out.v_fvu_layers);
+        const double values = t.tokens * static_cast<double>(config.head_dim);
+        out.k_mse_heads = numbers(t.key_heads / values);
+        out.v_mse_heads = numbers(t.value_heads / values);
+        out.attention_error_layers = numbers(t.attention_error / t.attention_size);
+        out.attention_error = mean_of(out.attention_error_layers);
         const at::Tensor kl = at::cat(t.kl);
         out.kl_nats = kl.mean(at::kDouble).item<double>();
         out.kl_p95 = at::quantile(kl, 0.95).item<double>();

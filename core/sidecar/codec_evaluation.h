@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/model/transformer.h"
+#include "core/sidecar/long_runs.h"
 #include "core/sidecar/run_codec.h"
 
 namespace savepoint {
@@ -26,6 +27,12 @@ struct CodecFigures {
     double hidden_fvu = NAN, k_fvu = NAN, v_fvu = NAN, hidden_fvu_standardised = NAN, hidden_cosine = NAN;
     double mid_layer_mse = NAN;  // of the middle block's states scaled to unit variance
     std::vector<double> hidden_fvu_layers, k_fvu_layers, v_fvu_layers;
+    std::vector<double> hidden_mse_layers, k_mse_heads, v_mse_heads;  // heads: [layers * kv_heads]
+    // |o - o^|^2 / |o|^2 of what attention makes of decoded keys and values (attention_output.h), for the exact queries
+    // of the prefix's last tokens; mean over layers.
+    double attention_error = NAN;
+    std::vector<double> attention_error_layers;
+    LongRunFigures long_runs;  // where they were asked for
     double encode_tokens_per_s = NAN, restore_tokens_per_s = NAN;
 };
 nlohmann::json described(const CodecFigures& figures);
@@ -50,6 +57,7 @@ class CodecEvaluation {
     double replay_tokens_per_s() const { return replayed_ / replay_seconds_; }
     const Settings& settings() const { return settings_; }
     int64_t sequences() const { return static_cast<int64_t>(sequences_.size()); }
+    const std::vector<std::vector<TokenId>>& ids() const { return sequences_; }
 
    private:
     friend class CodecTrial;
@@ -59,6 +67,7 @@ class CodecEvaluation {
     std::vector<std::vector<TokenId>> sequences_;
     Settings settings_;
     std::vector<StateRows> exact_;       // of each prefix
+    std::vector<at::Tensor> queries_;    // of the last tokens of each, after rotary embedding
     std::vector<at::Tensor> log_probs_;  // of each sequence's followers: [followers, vocab]
     at::Tensor hidden_sum_, square_sum_, key_sum_, value_sum_;
     at::Tensor hidden_mean_, hidden_variance_, key_mean_, value_mean_;
@@ -78,6 +87,7 @@ class CodecTrial {
     struct Totals;
     StateRows restored(int64_t sequence);
     void add_reconstruction(const StateRows& exact, const StateRows& decoded);
+    void add_attention(const StateRows& decoded, size_t sequence);
     void add_resumed();
 
     const CodecEvaluation& evaluation_;

@@ -67,8 +67,8 @@ class TransformCodec final : public RunCodec {
     std::vector<at::Tensor> quantise(const CodedRun& run, std::vector<at::Tensor>* exact = nullptr) const;
     std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
 
-    // The parts of both, for rows [tokens, ..]. What a group is predicted from (undefined: nothing; below: decoded features
-    // of the block below it), its coefficients in steps, and its features from those.
+    // The parts of both, for rows [tokens, ..]. What a group is predicted from (undefined: nothing; below: decoded
+    // features of the block below it), its coefficients in steps, and its features from those.
     at::Tensor context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const;
     at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& context) const;
     at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& context) const;

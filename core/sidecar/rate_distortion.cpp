@@ -22,7 +22,7 @@ constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3;
 
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
-                 kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4;
+                 kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4, kLongRunCost = 14;
 
 struct Planned {
     std::string stage;
@@ -210,7 +210,20 @@ struct RateDistortion::Impl {
         auto trial = std::make_shared<CodecTrial>(*evaluation, codec);
         for (int64_t i = 0; i < evaluation->sequences(); ++i)
             plan("judging " + codec->name(), kTrialCost, [trial] { trial->step(); });
-        plan("judging " + codec->name(), 0, [this, trial, codec] { judged.push_back({codec, trial->figures()}); });
+        std::shared_ptr<LongRuns> runs;
+        if (settings.long_runs > 0 && codec->part() != CodedPart::hidden) {
+            auto ids = evaluation->ids();
+            ids.resize(std::min(static_cast<size_t>(settings.long_runs), ids.size()));
+            const size_t count = ids.size();
+            const LongRunSettings lengths{settings.prefix, settings.exact_first};
+            runs = std::make_shared<LongRuns>(model, std::move(ids), codec, lengths);
+            for (size_t i = 0; i < count; ++i)
+                plan("letting " + codec->name() + " go on", kLongRunCost, [runs] { runs->step(); });
+        }
+        plan("judging " + codec->name(), 0, [this, trial, codec, runs] {
+            judged.push_back({codec, trial->figures()});
+            if (runs) judged.back().figures.long_runs = runs->figures();
+        });
         plan("judging", 0, [this] { judge_next(); });
     }
 

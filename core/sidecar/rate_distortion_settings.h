@@ -21,6 +21,7 @@ struct RateDistortionSettings {
     std::vector<std::string> parts = {"kv", "hidden", "full"};
     bool baselines = true;   // the training-free codecs too
     bool ablations = false;  // the transform codec without its metric, its predictions
+    int64_t long_runs = 0;   // sequences that also go on by themselves (long_runs.h), for codecs of keys and values
     uint64_t seed = 1;
 
     bool operator==(const RateDistortionSettings&) const = default;

@@ -78,7 +78,8 @@ class ByteReader {
     size_t at_ = 0;
 };
 
-// Several strings of bytes as one, each after its size (4 bytes), and back; throws InputError when they are not `count`.
+// Several strings of bytes as one, each after its size (4 bytes), and back; throws InputError when they are not
+// `count`.
 std::string joined_parts(const std::vector<std::string>& parts);
 std::vector<std::string> split_parts(const std::string& bytes, size_t count);
 
