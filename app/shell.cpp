@@ -96,6 +96,7 @@ void Shell::draw(const Snapshot& snapshot) {
     if (draw_status_bar(frame) || std::exchange(memory_wanted_, false)) memory_.open(snapshot.status);
     draw_dockspace();
     draw_panels(frame);
+    if (!ui_.show_panel.empty()) show_panel(std::exchange(ui_.show_panel, {}));
     take_shortcuts(frame);
     draw_dialogs(frame);
     settings_.colour = ui_.colour;

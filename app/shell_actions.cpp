@@ -19,6 +19,8 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"reconstruction.csv", "Reconstruction (CSV)"},
                                             {"preview.csv", "Preview of the edit (CSV)"},
                                             {"codecs.csv", "Rate and distortion of codecs (CSV)"},
+                                            {"drift.csv", "Drift of two thoughts (CSV)"},
+                                            {"patch.csv", "Patching map (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};
     return all;
 }

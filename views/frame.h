@@ -30,10 +30,11 @@ struct SharedUi {
     TokenRef hovering;              // the same, being gathered in this frame
     int64_t focus_group = -1;       // layer group asked for by a click in another panel; the editor resets it to -1
     std::vector<LatentEdit> edits;  // pending edits of the selected token (owned by the latent editor)
+    std::string show_panel;         // title of a panel to bring forward; the shell resets it
     bool request_fit_graph = false;
     std::optional<FileQuestion> file_question;  // of this frame; the shell takes it
-    bool focus_prompt = false;    // set by a command of the shell; the transcript resets it
-    double redraw_in = INFINITY;  // seconds until the next frame is wanted (animations); reset each frame
+    bool focus_prompt = false;                  // set by a command of the shell; the transcript resets it
+    double redraw_in = INFINITY;                // seconds until the next frame is wanted (animations); reset each frame
 
     void redraw_after(double seconds) { redraw_in = std::min(redraw_in, seconds); }
 };

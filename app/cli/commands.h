@@ -43,6 +43,8 @@ void add_edit(Registry registry);
 void add_session(Registry registry);
 void add_bench(Registry registry);
 void add_project(Registry registry);
+void add_drift(Registry registry);
+void add_patch(Registry registry);
 void add_train(Registry registry);
 void add_phi(Registry registry);
 

@@ -16,21 +16,6 @@ at::Tensor index_of(const std::vector<int64_t>& positions) { return at::tensor(p
 
 }  // namespace
 
-std::string to_string(DriftPart part) {
-    switch (part) {
-        case DriftPart::hidden:
-            return "hidden";
-        case DriftPart::key:
-            return "key";
-        case DriftPart::value:
-            return "value";
-        case DriftPart::attention_state:
-            return "attention_state";
-        default:
-            return "latent";
-    }
-}
-
 void check_run(const StateRun& run, const std::string& name) {
     if (run.ids.empty()) throw InputError(name + ": the run has no tokens");
     if (!run.rows.has_hidden() || !run.rows.has_kv() || run.rows.tokens() != static_cast<int64_t>(run.ids.size()))

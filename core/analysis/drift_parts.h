@@ -2,25 +2,16 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/analysis/alignment.h"
-#include "core/analysis/feature_map.h"
+#include "core/analysis/drift_map.h"
 #include "core/model/rows.h"
 #include "core/sidecar/sidecar.h"
 
 namespace savepoint {
-
-// What two runs are compared by. hidden: resid_post; key (before rotary embedding), value: of each KV head;
-// attention_state: S_t / n_t row by row (signed phi: S_t / t) of each KV head; latent: z_t of each layer group.
-enum class DriftPart { hidden, key, value, attention_state, latent };
-inline constexpr std::array kDriftParts = {DriftPart::hidden, DriftPart::key, DriftPart::value,
-                                           DriftPart::attention_state, DriftPart::latent};
-std::string to_string(DriftPart part);  // "hidden", "key", "value", "attention_state", "latent"
 
 // A run of tokens from the path's beginning, with hidden, key and value rows of each.
 struct StateRun {

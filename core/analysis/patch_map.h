@@ -10,32 +10,10 @@
 
 namespace savepoint {
 
-// The two tokens whose logits tell the outcomes apart.
-struct PatchTarget {
-    TokenId target = 0, distractor = 0;
-};
 // The source's most likely token, and the one that the destination prefers to the source by most probability.
 PatchTarget default_target(const at::Tensor& source_logits, const at::Tensor& destination_logits);
 
-struct PatchScore {
-    float logit_difference = 0;  // logit(target) - logit(distractor)
-    float kl = 0;                // KL(source || this), nats: 0 once the source's outcome is restored
-};
 PatchScore patch_score(const at::Tensor& source_logits, const at::Tensor& logits, const PatchTarget& target);
-
-struct PatchSettings {
-    std::vector<PatchSite> sites{PatchSite::resid, PatchSite::attention, PatchSite::mlp, PatchSite::head};
-    int64_t first_pair = 0;      // of token maps: earlier pairs are left out
-    int64_t head_pair = -1;      // heads are patched at this pair alone; -1: at all of them at once
-    int64_t rows_at_once = 256;  // tokens of a batch, all of its cells together: bounds a step
-};
-
-// Scores [layers, columns]; columns: aligned tokens (resid, attention, mlp) or query heads (head). NaN: not run yet.
-struct PatchScores {
-    PatchSite site = PatchSite::resid;
-    int64_t layers = 0, columns = 0;
-    std::vector<float> logit_difference, kl;
-};
 
 // Every cell patched by itself, in batches of cells of one layer; a step is one batch. Cells in which the runs do not
 // differ are not run: they leave the destination as it is.

@@ -45,25 +45,6 @@ void put_row(Hooks& hooks, const std::string& name, int64_t token, const at::Ten
 
 }  // namespace
 
-std::string to_string(PatchSite site) {
-    switch (site) {
-        case PatchSite::resid:
-            return "resid";
-        case PatchSite::attention:
-            return "attention";
-        case PatchSite::mlp:
-            return "mlp";
-        default:
-            return "head";
-    }
-}
-
-PatchSite patch_site_from(const std::string& name) {
-    for (const PatchSite site : kPatchSites)
-        if (name == to_string(site)) return site;
-    throw InputError("\"" + name + "\" cannot be patched; there are resid, attention, mlp and head");
-}
-
 Patching::Patching(const Transformer& model, PatchRun source, PatchRun destination, std::vector<AlignedPair> pairs)
     : model_(model), source_(std::move(source)), destination_(std::move(destination)), pairs_(std::move(pairs)) {
     check_run(source_, "source");
@@ -203,6 +184,19 @@ at::Tensor Patching::logits(std::span<const PatchCell> cells) const {
     const StateRows past =
         first > 0 ? StateRows{{}, rows.key.narrow(0, 0, first), rows.value.narrow(0, 0, first), {}} : StateRows{};
     return model_.unembed(model_.run_blocks(batch, layer, past, &hooks).select(1, tokens - 1));
+}
+
+std::optional<int64_t> first_outcome(const StateRun& source, const StateRun& destination,
+                                     const std::vector<AlignedPair>& pairs) {
+    const int64_t last = source.rows.hidden.size(1) - 1;
+    for (size_t i = 0; i < pairs.size(); ++i) {
+        const auto a = static_cast<size_t>(pairs[i].a), b = static_cast<size_t>(pairs[i].b);
+        if (!pairs[i].same || a + 1 >= source.ids.size() || b + 1 >= destination.ids.size()) continue;
+        if (source.ids[a + 1] == destination.ids[b + 1]) continue;
+        const at::Tensor from = source.rows.hidden[pairs[i].a][last], to = destination.rows.hidden[pairs[i].b][last];
+        if ((from - to).norm().item<float>() > kRounding * to.norm().item<float>()) return static_cast<int64_t>(i);
+    }
+    return {};
 }
 
 }  // namespace savepoint

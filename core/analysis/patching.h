@@ -2,25 +2,17 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "core/analysis/alignment.h"
 #include "core/analysis/drift_parts.h"
+#include "core/analysis/patch_scores.h"
 #include "core/model/transformer.h"
 
 namespace savepoint {
-
-// Activation patching (Meng et al. 2022, arXiv 2202.05262; Zhang & Nanda 2023, arXiv 2309.16042): what the destination
-// run would say next if, at one place of it, it had computed what the source run did. resid: blocks.L.hook_resid_post;
-// attention: hook_attn_out; mlp: hook_mlp_out; head: attn.hook_z of one query head.
-enum class PatchSite { resid, attention, mlp, head };
-inline constexpr std::array kPatchSites = {PatchSite::resid, PatchSite::attention, PatchSite::mlp, PatchSite::head};
-std::string to_string(PatchSite site);               // "resid", "attention", "mlp", "head"
-PatchSite patch_site_from(const std::string& name);  // throws InputError
 
 // Activations of one layer at some aligned tokens.
 struct PatchCell {
@@ -75,5 +67,10 @@ class Patching {
     Activations of_source_, of_destination_;
     at::Tensor source_logits_, destination_logits_;
 };
+
+// The first aligned token after which the two runs go on with other tokens, though both have read the same token and
+// their states differ: where one difference became another. None: they never part so.
+std::optional<int64_t> first_outcome(const StateRun& source, const StateRun& destination,
+                                     const std::vector<AlignedPair>& pairs);
 
 }  // namespace savepoint

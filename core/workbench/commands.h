@@ -15,6 +15,7 @@
 #include "core/sidecar/learned_settings.h"
 #include "core/sidecar/rate_distortion_settings.h"
 #include "core/state/edge_kind.h"
+#include "core/workbench/causal_view.h"
 #include "core/workbench/projection_settings.h"
 
 namespace savepoint {
@@ -107,6 +108,15 @@ struct SetTrajectory {
 struct Project {
     ProjectionSettings settings;
 };
+// How far apart two thoughts are, token by token and layer by layer, in the background: Snapshot::drift.
+struct CompareRuns {
+    ThoughtId a = 0, b = 0;
+    DriftSettings settings;
+};
+// Which place of one thought turns another's outcome into its own, in the background: Snapshot::patch.
+struct PatchRuns {
+    PatchRequest request;
+};
 struct MeasureResume {
     ThoughtId thought;
     int64_t prefix = 0;
@@ -144,7 +154,7 @@ struct OpenSession {
     std::string folder;
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
-// graph.json, projection.csv
+// graph.json, projection.csv, drift.csv, patch.csv
 struct Export {
     std::string what;
     std::string path;
@@ -177,7 +187,7 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::TrainCodec, command::PauseTraining, command::StopTraining,
+                 command::CompareCodecs, command::CompareRuns, command::PatchRuns, command::TrainCodec, command::PauseTraining, command::StopTraining,
                  command::Project, command::WriteFile, command::LoadSidecar, command::NewSession, command::SaveSession,
                  command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
                  command::DismissError>;

@@ -15,6 +15,7 @@
 #include "core/state/replay.h"
 #include "core/state/session.h"
 #include "core/workbench/analyses.h"
+#include "core/workbench/causal_runs.h"
 #include "core/workbench/commands.h"
 #include "core/workbench/memory_budget.h"
 #include "core/workbench/notices.h"
@@ -65,6 +66,7 @@ struct Desk {
     TrajectoryChoice trajectory;
     Analyses analyses;
     ProjectionBook projection;
+    KnownScale drift_scale;
     PreviewMemory preview;
     SessionView session;
     SessionHold hold;  // of the folder of the session

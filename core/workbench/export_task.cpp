@@ -18,6 +18,8 @@ const std::map<std::string, Writer>& writers() {
                                                       {"anomaly.csv", anomaly_csv},
                                                       {"trajectory.csv", trajectory_csv},
                                                       {"reconstruction.csv", reconstruction_csv},
+                                                      {"drift.csv", drift_csv},
+                                                      {"patch.csv", patch_csv},
                                                       {"preview.csv", preview_csv},
                                                       {"codecs.csv", codecs_csv},
                                                       {"projection.csv", projection_csv},

@@ -196,6 +196,41 @@ std::string projection_csv(Desk& desk) {
     return text;
 }
 
+std::string drift_csv(Desk& desk) {
+    const auto view = desk.publisher.drift();
+    if (!view || view->maps.empty()) throw InputError("no thoughts are compared yet; compare two under Drift first");
+    const RunPairView& runs = *view->runs;
+    Table table("part,position_a,position_b,token_a,token_b,same_token,row,head,distance");
+    for (const auto& map : view->maps)
+        for (size_t i = 0; i < map->distance.size(); ++i) {
+            const auto cells = static_cast<size_t>(map->rows * map->heads);
+            const AlignedPair& pair = runs.pairs[i / cells];
+            table.row(to_string(map->part), pair.a, pair.b, runs.text_a[i / cells], runs.text_b[i / cells], pair.same,
+                      static_cast<int64_t>(i % cells) / map->heads, static_cast<int64_t>(i % cells) % map->heads,
+                      map->distance[i]);
+        }
+    return table.text();
+}
+
+std::string patch_csv(Desk& desk) {
+    const auto view = desk.publisher.patch();
+    if (!view || view->maps.empty()) throw InputError("nothing is patched yet; patch two thoughts first");
+    const RunPairView& runs = *view->runs;
+    Table table("site,layer,head,position_source,position_destination,token,logit_difference,recovered,kl");
+    for (const PatchScores& map : view->maps)
+        for (int64_t i = 0; i < map.layers * map.columns; ++i) {
+            const int64_t layer = i / map.columns, column = i % map.columns;
+            const auto at = static_cast<size_t>(i), pair = static_cast<size_t>(column);
+            const float score = map.logit_difference[at];
+            if (map.site == PatchSite::head)
+                table.row(to_string(map.site), layer, column, "", "", "", score, recovered(*view, score), map.kl[at]);
+            else
+                table.row(to_string(map.site), layer, "", runs.pairs[pair].a, runs.pairs[pair].b, runs.text_b[pair],
+                          score, recovered(*view, score), map.kl[at]);
+        }
+    return table.text();
+}
+
 std::string preview_csv(Desk& desk) {
     const auto view = desk.publisher.preview();
     if (!view) throw InputError("there is no preview to export; change a latent of the selected token first");

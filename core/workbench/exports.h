@@ -14,6 +14,8 @@ std::string trajectory_csv(Desk& desk);
 std::string reconstruction_csv(Desk& desk);
 std::string codecs_csv(Desk& desk);
 std::string projection_csv(Desk& desk);
+std::string drift_csv(Desk& desk);
+std::string patch_csv(Desk& desk);
 std::string preview_csv(Desk& desk);
 std::string graph_json(Desk& desk);
 std::string latents_safetensors(Desk& desk);  // hidden, key, value, token_ids; metadata names the sidecar

@@ -4,10 +4,12 @@
 
 #include "core/model/error.h"
 #include "core/workbench/compare_task.h"
+#include "core/workbench/drift_task.h"
 #include "core/workbench/export_task.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
 #include "core/workbench/load_task.h"
+#include "core/workbench/patch_task.h"
 #include "core/workbench/projection_task.h"
 #include "core/workbench/resume_task.h"
 #include "core/workbench/rows_task.h"
@@ -121,6 +123,16 @@ class Handler {
         desk_.tasks.stop(TaskKind::project);
         desk_.tasks.add(std::make_unique<ProjectionTask>(desk_, c.settings));
     }
+    void operator()(const command::CompareRuns& c) {
+        if (!both_are_there(c.a, c.b)) return;
+        desk_.tasks.stop(TaskKind::causal);
+        desk_.tasks.add(std::make_unique<DriftTask>(desk_, c.a, c.b, c.settings));
+    }
+    void operator()(const command::PatchRuns& c) {
+        if (!both_are_there(c.request.source, c.request.destination)) return;
+        desk_.tasks.stop(TaskKind::causal);
+        desk_.tasks.add(std::make_unique<PatchTask>(desk_, c.request));
+    }
     void operator()(const command::MeasureResume& c) {
         desk_.need_model();
         desk_.tasks.add(std::make_unique<ResumeFidelityTask>(desk_, c));
@@ -211,6 +223,17 @@ class Handler {
     bool rows_are_there(ThoughtId path) {
         return !desk_.model || path_rows_are_there(desk_, path) || wait_for_rows(path);
     }
+    bool both_are_there(ThoughtId a, ThoughtId b) {
+        desk_.need_model();
+        for (const ThoughtId thought : {a, b}) {
+            if (desk_.graph.path_length(thought) == 0)
+                throw InputError("thought " + std::to_string(thought) + " has no tokens yet");
+            if (thought == desk_.generating)
+                throw InputError("thought " + std::to_string(thought) + " is still being generated; wait or stop it");
+            if (!rows_are_there(thought)) return false;
+        }
+        return true;
+    }
     bool kv_is_there(ThoughtId path) { return !desk_.model || path_kv_is_there(desk_, path) || wait_for_rows(path); }
     bool edit_rows_are_there(const TokenRef& at, const std::vector<LatentEdit>& edits) {
         if (!rows_are_there(at.thought)) return false;
@@ -242,12 +265,24 @@ class Handler {
         desk_.publisher.thought_removed(id);
         desk_.analyses.forget(id);
         desk_.projection.forget(desk_, id);
+        forget_causal(id);
         std::erase(desk_.trajectory.thoughts, id);
         if (desk_.selected.thought == id) deselect();
         if (desk_.current == id) show_path(parent);
         desk_.keep_selection();
         desk_.analyses.wake();
         desk_.graph_changed();
+    }
+
+    void forget_causal(ThoughtId id) {
+        const auto shows = [id](const auto& view) { return view && (view->runs->a == id || view->runs->b == id); };
+        const auto& drift = desk_.publisher.drift();
+        const auto& patch = desk_.publisher.patch();
+        const bool running = (shows(drift) && drift->state == CausalState::running) ||
+                             (shows(patch) && patch->state == CausalState::running);
+        if (running) desk_.tasks.stop(TaskKind::causal);
+        if (shows(drift)) desk_.publisher.set_drift(nullptr);
+        if (shows(patch)) desk_.publisher.set_patch(nullptr);
     }
 
     void deselect() {
@@ -321,6 +356,8 @@ std::string title_of(const Command& command) {
                                  [](const command::Project&) { return "Projecting"; },
                                  [](const command::WriteFile&) { return "Writing a file"; },
                                  [](const command::MeasureResume&) { return "Measuring resumption"; },
+                                 [](const command::CompareRuns&) { return "Comparing two thoughts"; },
+                                 [](const command::PatchRuns&) { return "Patching activations"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },

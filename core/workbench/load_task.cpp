@@ -71,6 +71,7 @@ void LoadTask::adopt() {
     desk_.live.reset();
     desk_.scratch.reset();
     desk_.model = loaded_->model;
+    desk_.drift_scale = {};
     const Transformer& model = *desk_.model->transformer;
     desk_.live = std::make_unique<LiveCache>(model, desk_.graph);
     desk_.scratch = std::make_unique<LiveCache>(model, desk_.graph);

@@ -66,6 +66,16 @@ void Publisher::set_rate_distortion(std::shared_ptr<const RateDistortionView> vi
     touch();
 }
 
+void Publisher::set_drift(std::shared_ptr<const DriftView> view) {
+    parts_.drift = std::move(view);
+    touch();
+}
+
+void Publisher::set_patch(std::shared_ptr<const PatchView> view) {
+    parts_.patch = std::move(view);
+    touch();
+}
+
 void Publisher::set_projection(std::shared_ptr<const ProjectionView> view) {
     parts_.projection = std::move(view);
     touch();
@@ -106,6 +116,8 @@ void Publisher::graph_replaced() {
     set_trajectory(nullptr);
     set_reconstruction(nullptr);
     set_projection(nullptr);
+    set_drift(nullptr);
+    set_patch(nullptr);
     graph_urgent_ = true;
     path_changed();
 }

@@ -24,6 +24,8 @@ class Publisher {
     void set_anomaly(std::shared_ptr<const AnomalyView> view);
     void set_trajectory(std::shared_ptr<const TrajectoryView> view);
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
+    void set_drift(std::shared_ptr<const DriftView> view);
+    void set_patch(std::shared_ptr<const PatchView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
     void set_training(std::shared_ptr<const TrainingView> view);
@@ -33,6 +35,8 @@ class Publisher {
     const std::shared_ptr<const AnomalyView>& anomaly() const { return parts_.anomaly; }
     const std::shared_ptr<const TrajectoryView>& trajectory() const { return parts_.trajectory; }
     const std::shared_ptr<const ReconstructionView>& reconstruction() const { return parts_.reconstruction; }
+    const std::shared_ptr<const DriftView>& drift() const { return parts_.drift; }
+    const std::shared_ptr<const PatchView>& patch() const { return parts_.patch; }
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
 

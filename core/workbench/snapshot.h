@@ -14,6 +14,7 @@
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
 #include "core/state/edge_kind.h"
+#include "core/workbench/causal_view.h"
 #include "core/workbench/commands.h"
 #include "core/workbench/projection_view.h"
 
@@ -260,6 +261,8 @@ struct Snapshot {
     std::shared_ptr<const RateDistortionView> rate_distortion;
     std::shared_ptr<const TrainingView> training;
     std::shared_ptr<const ProjectionView> projection;
+    std::shared_ptr<const DriftView> drift;
+    std::shared_ptr<const PatchView> patch;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -17,7 +17,21 @@ enum class Step {
 };
 
 // In the order of precedence: a step of the first kind that has work is what the worker does next.
-enum class TaskKind { load, preview, session, generation, asked, rows, analysis, exporting, project, fit, compare, train };
+enum class TaskKind {
+    load,
+    preview,
+    session,
+    generation,
+    asked,
+    rows,
+    analysis,
+    exporting,
+    causal,
+    project,
+    fit,
+    compare,
+    train
+};
 // What runs without having been asked for.
 bool is_background(TaskKind kind);
 

@@ -1,0 +1,60 @@
+"""savepoint drift, patch: two texts and two thoughts of a session, from the files that they write as well."""
+import csv
+import os
+import tempfile
+
+from _savepoint import SOURCE, refused, run, run_json
+
+TEXTS = ("--text-a", "The capital of France is the city of", "--text-b", "The capital of Germany is the city of")
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def check_drift(folder):
+    out = os.path.join(folder, "drift.csv")
+    result = run_json("drift", *TEXTS, "--csv", out)
+    pairs = result["alignment"]["pairs"]
+    assert [p["same"] for p in pairs] == [True] * 3 + [False] + [True] * 4, pairs
+    maps = {m["part"]: m for m in result["maps"]}
+    assert set(maps) == {"hidden", "key", "value", "attention_state", "latent"}, list(maps)
+    hidden = maps["hidden"]
+    assert hidden["first"]["a"] == 4 and hidden["first"]["distance"] > result["band"], hidden["first"]
+    assert len(hidden["distance"]) == 8 and len(hidden["distance"][0]) == hidden["rows"] == 30
+    assert max(v for row in hidden["distance"][2] for v in row) < 1e-3
+    rows = read(out)
+    assert len(rows) == sum(8 * m["rows"] * m["heads"] for m in result["maps"])
+    assert abs(float(rows[4 * 30 + 7]["distance"]) - hidden["distance"][4][7][0]) < 1e-6
+    assert "token 4" in run("drift", *TEXTS).out
+
+
+def check_patch(folder):
+    out = os.path.join(folder, "patch.csv")
+    result = run_json("patch", *TEXTS, "--site", "resid,head", "--csv", out)
+    assert result["target"]["text"] == " Paris" and result["distractor"]["text"] == " Berlin", result["target"]
+    resid, head = result["maps"]
+    assert len(resid["recovered"]) == 30 and len(resid["recovered"][0]) == 8 and len(head["kl"][0]) == 9
+    # All of the outcome comes from the country's token below and from the last token at the top.
+    assert resid["recovered"][0][3] > 0.8 and resid["recovered"][29][7] > 0.99, resid["recovered"]
+    assert abs(resid["recovered"][29][3]) < 0.01 and abs(resid["kl"][29][7]) < 1e-3
+    rows = read(out)
+    assert len(rows) == 30 * (8 + 9) and rows[3]["token"] == " Germany"
+    refused("patch", *TEXTS, "--target", "two tokens", because="--target")
+
+
+def check_session():
+    session = os.path.join(SOURCE, "sessions", "sea.savepoint")
+    result = run_json("drift", "--session", session, "--a", "1", "--b", "2")
+    assert result["alignment"]["shared"] > 10
+    assert all(m["distance"] for m in result["maps"])
+    refused("drift", "--session", session, "--a", "1", because="--b")
+    refused("drift", "--session", session, "--a", "1", "--b", "99", because="99")
+    refused("drift", "--text-a", "x", because="two runs")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    check_drift(folder)
+    check_patch(folder)
+    check_session()
