@@ -37,8 +37,9 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     ImGui::DockBuilderDockWindow("Transcript", left);
     ImGui::DockBuilderDockWindow("Thought graph", centre);
     ImGui::DockBuilderDockWindow("Trajectory", below_centre);
-    ImGui::DockBuilderDockWindow("Latent editor", right);
-    for (const char* title : {"Anomaly", "Reconstruction", "Rate and distortion", "Training", "Model and sidecar", "Jobs and log"})
+    for (const char* title : {"Latent editor", "Drift", "Patching"}) ImGui::DockBuilderDockWindow(title, right);
+    for (const char* title :
+         {"Anomaly", "Reconstruction", "Rate and distortion", "Training", "Model and sidecar", "Jobs and log"})
         ImGui::DockBuilderDockWindow(title, below_right);
     // Tabs carry their own close button; a second one at the end of the bar would only confuse.
     for (const ImGuiID id : {left, centre, below_centre, right, below_right})

@@ -1,10 +1,12 @@
 #include "views/panels.h"
 
 #include "views/anomaly_panel.h"
+#include "views/drift_panel.h"
 #include "views/graph_panel.h"
 #include "views/jobs_panel.h"
 #include "views/latent_editor_panel.h"
 #include "views/model_panel.h"
+#include "views/patching_panel.h"
 #include "views/rate_distortion_panel.h"
 #include "views/reconstruction_panel.h"
 #include "views/training_panel.h"
@@ -19,6 +21,8 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<GraphPanel>());
     panels.push_back(std::make_unique<TrajectoryPanel>());
     panels.push_back(std::make_unique<LatentEditorPanel>());
+    panels.push_back(std::make_unique<DriftPanel>());
+    panels.push_back(std::make_unique<PatchingPanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
     panels.push_back(std::make_unique<RateDistortionPanel>());

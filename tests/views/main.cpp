@@ -61,6 +61,7 @@ int run(const std::string& filter, const std::string& pictures) {
         const auto all = [](test::Harness& h) {
             test::register_panel_tests(h);
             test::register_shell_tests(h);
+            test::register_causal_tests(h);
             test::register_workbench_tests(h);
         };
         if (harness.run(filter, all) != 0) return 1;

@@ -10,10 +10,9 @@
 namespace savepoint::test {
 namespace {
 
-constexpr const char* kPanels[] = {"Transcript",          "Thought graph",     "Trajectory",
-                                   "Latent editor",       "Anomaly",           "Reconstruction",
-                                   "Rate and distortion", "Training",          "Model and sidecar",
-                                   "Jobs and log"};
+constexpr const char* kPanels[] = {
+    "Transcript",     "Thought graph",       "Trajectory", "Latent editor",     "Drift",       "Patching", "Anomaly",
+    "Reconstruction", "Rate and distortion", "Training",   "Model and sidecar", "Jobs and log"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {

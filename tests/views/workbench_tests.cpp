@@ -285,6 +285,23 @@ void register_tour(Harness& harness) {
 
 }  // namespace
 
+void add_program_test(Harness& harness, const char* name,
+                      const std::function<void(ImGuiTestContext*, Harness&)>& body) {
+    add(harness, name, body);
+}
+
+void generate_raw(ImGuiTestContext* ctx, Harness& harness, const char* prompt, int tokens) {
+    const size_t before = harness.snapshot()->graph->thoughts.size();
+    set_length(ctx, tokens);
+    type_prompt(ctx, prompt);
+    ctx->ItemClick("Raw text");
+    ctx->ItemClick("Generate");
+    IM_CHECK(wait_until(ctx, kPatience, [&] {
+        return harness.snapshot()->graph->thoughts.size() > before && settled(*harness.snapshot());
+    }));
+    ctx->ItemClick("//Transcript/Chat");
+}
+
 void register_workbench_tests(Harness& harness) {
     register_small(harness);
     register_tour(harness);

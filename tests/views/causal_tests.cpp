@@ -1,0 +1,124 @@
+// From two thoughts that part to the place that decides: drift, then patching, over a real model.
+
+#include <imgui_internal.h>
+
+#include <cmath>
+
+#include "core/workbench/workbench.h"
+#include "tests/views/harness.h"
+
+namespace savepoint::test {
+namespace {
+
+void check_no_errors(const Harness& h) {
+    for (const ErrorView& error : h.snapshot()->errors) IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+}
+
+// Clicks the middle of a cell of a layer map that fills its item.
+void click_cell(ImGuiTestContext* ctx, const char* item, float x, float y) {
+    ctx->MouseMove(item);
+    const ImRect rect = ctx->ItemInfo(item).RectFull;
+    ctx->MouseMoveToPos({rect.Min.x + x * rect.GetWidth(), rect.Min.y + y * rect.GetHeight()});
+    ctx->MouseClick();
+}
+
+void two_capitals(ImGuiTestContext* ctx, Harness& h) {
+    generate_raw(ctx, h, "The capital of France is the city of", 6);
+    generate_raw(ctx, h, "The capital of Germany is the city of", 6);
+}
+
+void compare(ImGuiTestContext* ctx, Harness& h) {
+    h.window().shell().show_panel("Drift");
+    ctx->Yield(4);
+    ctx->ItemClick("//Drift/Compare");
+    IM_CHECK(wait_until(ctx, 300, [&] {
+        const auto& drift = h.snapshot()->drift;
+        return drift && drift->state == CausalState::done;
+    }));
+    ctx->Yield(4);
+    picture_of_all(ctx, h, "drift-hidden");
+}
+
+// Every part has its map, and the mark leads to the token after the word that was changed.
+void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
+    const auto drift = h.snapshot()->drift;
+    IM_CHECK_GE(drift->maps.size(), 4u);
+    IM_CHECK(drift->maps[0]->first.has_value());
+    const int64_t pair = drift->maps[0]->first->pair;
+    IM_CHECK_EQ(pair, drift->runs->shared + 1);
+    ctx->ItemClick("//Drift/###first");
+    IM_CHECK(wait_until(
+        ctx, 20, [&] { return h.snapshot()->selected.position == drift->runs->pairs[static_cast<size_t>(pair)].b; }));
+    for (const char* part : {"Values", "Linear state", "Hidden"}) {
+        ctx->ItemClick((std::string("//Drift/part/") + part).c_str());
+        ctx->Yield(2);
+        if (std::string(part) == "Linear state") picture_of_all(ctx, h, "drift-state");
+    }
+    click_cell(ctx, "//Drift/map", 0.97f, 0.5f);
+    IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->selected.position == drift->runs->pairs.back().b; }));
+}
+
+void find_the_cause(ImGuiTestContext* ctx, Harness& h) {
+    ctx->ItemClick("//Drift/Find the cause");
+    IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->patch && ctx->ItemExists("//Patching/Patch"); }));
+    IM_CHECK(wait_until(ctx, 300, [&] { return h.snapshot()->patch->state == CausalState::done; }));
+    ctx->Yield(4);
+    picture_of_all(ctx, h, "patching-residual");
+    const auto patch = h.snapshot()->patch;
+    IM_CHECK_STR_EQ(patch->target.c_str(), " Paris");
+    IM_CHECK_STR_EQ(patch->distractor.c_str(), " Berlin");
+    IM_CHECK_EQ(patch->maps.size(), 4u);
+    const PatchScores& resid = patch->maps[0];
+    const auto share = [&](int64_t layer, int64_t pair) {
+        return recovered(*patch, resid.logit_difference[static_cast<size_t>(layer * resid.columns + pair)]);
+    };
+    IM_CHECK_GT(share(0, patch->runs->shared), 0.8f);
+    IM_CHECK_GT(share(resid.layers - 1, resid.columns - 1), 0.99f);
+    for (const char* site : {"Attention", "Heads"}) {
+        ctx->ItemClick((std::string("//Patching/site/") + site).c_str());
+        ctx->Yield(2);
+        picture_of_all(ctx, h, (std::string("patching-") + site).c_str());
+    }
+    ctx->ItemClick("//Patching/measure/KL");
+    ctx->ItemClick("//Patching/site/Residual");
+    click_cell(ctx, "//Patching/cells", 0.97f, 0.2f);
+    IM_CHECK(wait_until(ctx, 20, [&] {
+        return h.snapshot()->selected.position == patch->runs->pairs[static_cast<size_t>(patch->usable_pairs - 1)].b;
+    }));
+    picture_of_all(ctx, h, "patching-kl");
+}
+
+// A second map, of an outcome that the user chose, stopped halfway: what was patched stays.
+void patch_here_and_cancel(ImGuiTestContext* ctx, Harness& h) {
+    ctx->ItemClick("//Patching/measure/Recovered");
+    ctx->ItemCheck("//Patching/outcome after the selected token");
+    ctx->ItemClick("//Patching/##target");
+    ctx->ItemClick(("//$FOCUSED/###" + std::to_string(h.snapshot()->path->tokens[7]->next[1].id)).c_str());
+    ctx->ItemClick("//Patching/Patch");
+    IM_CHECK(wait_until(ctx, 120, [&] {
+        return h.snapshot()->patch->state == CausalState::running && h.snapshot()->patch->cells_run > 10;
+    }));
+    ctx->ItemClick("//Patching/Cancel");
+    IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->patch->state == CausalState::cancelled; }));
+    IM_CHECK_EQ(h.snapshot()->patch->request.target, h.snapshot()->path->tokens[7]->next[1].id);
+    IM_CHECK_GT(h.snapshot()->patch->cells_run, 10);
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "patching-cancelled");
+}
+
+}  // namespace
+
+void register_causal_tests(Harness& harness) {
+    add_program_test(harness, "drift_to_patch", [](ImGuiTestContext* ctx, Harness& h) {
+        two_capitals(ctx, h);
+        compare(ctx, h);
+        if (ctx->IsError()) return;
+        look_at_drift(ctx, h);
+        find_the_cause(ctx, h);
+        if (ctx->IsError()) return;
+        patch_here_and_cancel(ctx, h);
+        check_no_errors(h);
+    });
+}
+
+}  // namespace savepoint::test

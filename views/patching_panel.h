@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "views/layer_map.h"
+#include "views/run_pair.h"
+
+namespace savepoint::views {
+
+// Which place of a thought turns its outcome into another's: activations are put from the source into the destination,
+// cell by cell, and the map shows how much of the outcome came with each.
+class PatchingPanel : public Panel {
+   public:
+    const char* title() const override { return "Patching"; }
+    const char* help() const override {
+        return "Activation patching: one place of a thought at a time is given what another thought computed there. "
+               "Bright cells carry the difference between the two outcomes.";
+    }
+    void draw(Frame& frame) override;
+    std::vector<std::pair<std::string, std::function<void(Frame&)>>> actions() override;
+
+   private:
+    void draw_runs(Frame& frame);
+    void draw_outcome(Frame& frame);
+    void draw_result(const PatchView& view) const;
+    void draw_choices(const PatchView& view);
+    void draw_map(Frame& frame, const PatchView& view, const PatchScores& scores);
+    void draw_tooltip(const PatchView& view, const PatchScores& scores, int64_t column, int64_t layer) const;
+    bool token_combo(const char* id, const char* name, const std::vector<CandidateView>& offered, TokenId& chosen,
+                     const char* tip) const;
+    void start(Frame& frame) const;
+    const PatchScores* shown_scores(const PatchView& view) const;
+
+    RunChoice runs_;
+    bool at_selected_ = false;  // the outcome is the selected token's
+    TokenId target_ = -1, distractor_ = -1;
+    int site_ = 0, measure_ = 0;
+    LayerMap map_;
+};
+
+}  // namespace savepoint::views
