@@ -268,6 +268,7 @@ void LearnedCodec::save(TensorFile& file, nlohmann::json& settings) const {
     parts_.network->save(file);
     for (size_t g = 0; g < parts_.coders.size(); ++g) {
         file.tensors["learned.deviation." + std::to_string(g)] = parts_.deviation[g];
+        file.tensors["learned.component." + std::to_string(g)] = parts_.network->deviation()[g];
         parts_.coders[g].save(file, "learned.coder." + std::to_string(g));
     }
 }
@@ -299,15 +300,19 @@ std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const n
     const TensorFields fields(file, settings, "learned", name);
     LatentNetwork::Shape shape;
     shape.context = learned_context_size(s, parts.transform->features());
-    for (const auto& group : parts.transform->groups()) shape.components.push_back(group.components());
+    for (size_t g = 0; g < parts.transform->groups().size(); ++g) {
+        const std::string field = "learned.component." + std::to_string(g);
+        shape.deviation.push_back(fields.tensor(field, {parts.transform->groups()[g].components()}));
+        if (!(shape.deviation.back().min().item<float>() > 0)) fields.refuse(field, "is not above 0");
+    }
     auto network = std::make_shared<LatentNetwork>(s, shape, 0);
     network->load(fields);
     parts.network = network;
-    for (size_t g = 0; g < shape.components.size(); ++g) {
+    for (size_t g = 0; g < shape.deviation.size(); ++g) {
         const int64_t width = parts.transform->groups()[g].width();
         parts.deviation.push_back(fields.tensor("learned.deviation." + std::to_string(g), {width}));
         parts.coders.push_back(CoefficientCoder::load(fields, "learned.coder." + std::to_string(g)));
-        if (parts.coders.back().columns() != shape.components[g])
+        if (parts.coders.back().columns() != shape.components(g))
             fields.refuse("learned", "has a coder for other columns");
     }
     return std::make_shared<LearnedCodec>(std::move(parts));

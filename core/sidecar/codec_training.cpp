@@ -165,16 +165,22 @@ struct CodecTraining::Impl {
         waiting.push_back(made.transform);
         LatentNetwork::Shape shape;
         shape.context = learned_context_size(settings.codec, made.transform->features());
-        for (const auto& group : made.transform->groups()) {
-            shape.components.push_back(group.components());
+        std::vector<std::vector<at::Tensor>> coefficients(made.transform->groups().size());
+        for (const CodedRun& one : sample) {
+            std::vector<at::Tensor> steps;
+            made.transform->quantise(one, &steps);
+            for (size_t g = 0; g < steps.size(); ++g) coefficients[g].push_back(steps[g]);
+        }
+        for (size_t g = 0; g < coefficients.size(); ++g) {
+            shape.deviation.push_back(at::cat(coefficients[g]).square().mean(0).sqrt().clamp_min(0.05));
             std::vector<at::Tensor> all;
-            for (const CodedRun& one : sample) all.push_back(made.transform->features_of(group, one.rows));
+            for (const CodedRun& one : sample)
+                all.push_back(made.transform->features_of(made.transform->groups()[g], one.rows));
             made.deviation.push_back(at::cat(all).std(0, false).clamp_min(1e-3));
         }
         parts = made;
         network = std::make_shared<LatentNetwork>(settings.codec, shape, settings.seed);
         trainer.emplace(model, made, network, settings);
-        trainer->start_from(sample);
         if (checkpoint) restore_checkpoint();
     }
 

@@ -10,6 +10,8 @@ namespace savepoint {
 
 namespace {
 
+constexpr double kCorrection = 0.5;  // steps
+
 at::Tensor normed(const at::Tensor& x) { return x * x.square().mean(-1, true).add(1e-5).rsqrt(); }
 
 at::Tensor gated(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& up) {
@@ -36,9 +38,10 @@ at::Tensor delayed(const at::Tensor& x, int64_t tokens) {
 LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t seed)
     : settings_(std::move(settings)), shape_(std::move(shape)), seed_(seed) {
     const int64_t m = settings_.width, f = settings_.feed_forward;
-    const size_t networks = unified() ? 1 : shape_.components.size();
+    for (const at::Tensor& d : shape_.deviation) correction_.push_back(d.clamp_max(kCorrection));
+    const size_t groups = shape_.deviation.size(), networks = unified() ? 1 : groups;
     for (size_t g = 0; g < networks; ++g) {
-        const int64_t c = unified() ? widest() : shape_.components[g];
+        const int64_t c = unified() ? widest() : shape_.components(g);
         const auto random = [&](const char* role, int64_t out, int64_t in) {
             add(of(g, role), {out, in}, 1 / std::sqrt(static_cast<double>(in)));
         };
@@ -64,11 +67,11 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
         if (!unified()) continue;
         for (const char* role : {"layers.q", "layers.k", "layers.v"}) random(role, m, m);
         zeros("layers.out", {m, m});
-        add("unified.embedding", {static_cast<int64_t>(shape_.components.size()), m}, 0.02);
+        add("unified.embedding", {static_cast<int64_t>(groups), m}, 0.02);
     }
-    for (size_t g = 0; g < shape_.components.size(); ++g) {
-        add("group." + std::to_string(g) + ".scale", {shape_.components[g]}, 0);
-        add("group." + std::to_string(g) + ".spread", {shape_.components[g]}, 0);
+    for (size_t g = 0; g < groups; ++g) {
+        add("group." + std::to_string(g) + ".scale", {shape_.components(g)}, 0);
+        add("group." + std::to_string(g) + ".spread", {shape_.components(g)}, 0);
     }
 }
 
@@ -111,25 +114,29 @@ LatentNetwork::Context LatentNetwork::context(size_t group, const at::Tensor& se
     x = x + at::linear(gated(normed(x), weight(group, "context.gate"), weight(group, "context.up")),
                        weight(group, "context.down"));
     const at::Tensor hidden = normed(x);
-    return {hidden, cut(group, at::linear(hidden, weight(group, "context.expected")))};
+    return {hidden, cut(group, at::linear(hidden, weight(group, "context.expected"))) * shape_.deviation[group]};
+}
+
+at::Tensor LatentNetwork::seen(size_t group, const at::Tensor& c, const char* role) const {
+    return at::linear(padded(c / shape_.deviation[group]), weight(group, role));
 }
 
 at::Tensor LatentNetwork::encoded(size_t group, const at::Tensor& c) const {
-    at::Tensor inner = at::linear(normed(padded(c)), weight(group, "encoder.in"));
+    at::Tensor inner = seen(group, c, "encoder.in");
     if (unified()) inner = inner + parameters_.at("unified.embedding")[static_cast<int64_t>(group)];
-    return (c + cut(group, at::linear(at::silu(inner), weight(group, "encoder.out")))) * scale(group);
+    const at::Tensor change = cut(group, at::linear(at::silu(inner), weight(group, "encoder.out")));
+    return (c + change * correction_[group]) * scale(group);
 }
 
 at::Tensor LatentNetwork::decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden) const {
-    at::Tensor c =
-        v + at::linear(at::silu(at::linear(normed(v), weight(group, "decoder.in"))), weight(group, "decoder.out"));
-    if (hidden.defined()) c = c + at::linear(hidden, weight(group, "decoder.context"));
-    return c;
+    at::Tensor change = at::linear(at::silu(seen(group, v, "decoder.in")), weight(group, "decoder.out"));
+    if (hidden.defined()) change = change + at::linear(hidden, weight(group, "decoder.context"));
+    return v + change * correction_[group];
 }
 
 std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Tensor>& v) const {
     std::vector<at::Tensor> rows;
-    for (const at::Tensor& one : v) rows.push_back(at::linear(normed(padded(one)), weight(0, "decoder.in")));
+    for (size_t g = 0; g < v.size(); ++g) rows.push_back(seen(g, v[g], "decoder.in"));
     const auto groups = static_cast<int64_t>(v.size());
     // [batch * tokens, groups, width]: the groups of a token attend to each other.
     at::Tensor x = (at::stack(rows, 2) + parameters_.at("unified.embedding")).flatten(0, 1);
@@ -137,18 +144,23 @@ std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Te
     const at::Tensor change =
         at::linear(x, weight(0, "decoder.out")).view({v[0].size(0), v[0].size(1), groups, widest()});
     std::vector<at::Tensor> out;
-    for (size_t g = 0; g < v.size(); ++g) out.push_back(v[g] + cut(g, change.select(2, static_cast<int64_t>(g))));
+    for (size_t g = 0; g < v.size(); ++g)
+        out.push_back(v[g] + cut(g, change.select(2, static_cast<int64_t>(g))) * correction_[g]);
     return out;
 }
 
-int64_t LatentNetwork::widest() const { return *std::max_element(shape_.components.begin(), shape_.components.end()); }
+int64_t LatentNetwork::widest() const {
+    int64_t most = 0;
+    for (const at::Tensor& d : shape_.deviation) most = std::max(most, d.size(0));
+    return most;
+}
 
 at::Tensor LatentNetwork::padded(const at::Tensor& c) const {
     return unified() ? at::constant_pad_nd(c, {0, widest() - c.size(-1)}) : c;
 }
 
 at::Tensor LatentNetwork::cut(size_t group, const at::Tensor& c) const {
-    return c.slice(-1, 0, shape_.components[group]);
+    return c.slice(-1, 0, shape_.components(group));
 }
 
 at::Tensor LatentNetwork::scale(size_t group) const {

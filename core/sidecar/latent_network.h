@@ -15,12 +15,14 @@ namespace savepoint {
 using Parameters = std::map<std::string, at::Tensor>;
 
 // The networks of a learned codec, all of them residual: with zeros in their last matrices they change nothing, so that
-// training begins at the transform. c are a group's coefficients [batch, tokens, components], in units of a step.
+// training begins at the transform. c are a group's coefficients [batch, tokens, components], in units of a step; they
+// differ in size by orders of magnitude, so networks see them over their deviation d, and what they add is in units of
+// it, or of half a step where that is less: an error of rounding is no larger.
 //
 //   context   u = f(W [e(x_t); below_t; before_t]), f: the mixing over tokens, then silu-gated feed-forward
-//             n = U u, what is expected of c; the same u goes to the decoder
-//   encoder   c + B silu(A norm(c)),            then times exp(s): the learned step per component
-//   decoder   v + B silu(A [norm(v); u])
+//             n = d U u, what is expected of c; the same u goes to the decoder
+//   encoder   c + min(d, 1/2) B silu(A c/d),        then times exp(s): the learned step per component
+//   decoder   v + min(d, 1/2) (B silu(A v/d) + C u)
 //
 // Attention is causal with the slopes of ALiBi (Press et al. 2022, arXiv 2108.12409) instead of positions, so that a
 // run may be longer than those it was trained on. One network for all groups (unified) adds an embedding of the group,
@@ -29,8 +31,9 @@ class LatentNetwork {
    public:
     // Sizes that the networks of all groups have in common.
     struct Shape {
-        int64_t context = 0;              // numbers a token that the context network reads; 0: there is none
-        std::vector<int64_t> components;  // by group
+        int64_t context = 0;                // numbers a token that the context network reads; 0: there is none
+        std::vector<at::Tensor> deviation;  // by group: d of each component [components], in steps
+        int64_t components(size_t group) const { return deviation[group].size(0); }
     };
     LatentNetwork(LearnedSettings settings, Shape shape, uint64_t seed);
 
@@ -48,6 +51,7 @@ class LatentNetwork {
     Parameters& parameters() { return parameters_; }
     const Parameters& parameters() const { return parameters_; }
     const LearnedSettings& settings() const { return settings_; }
+    const std::vector<at::Tensor>& deviation() const { return shape_.deviation; }
     bool unified() const { return settings_.architecture == "unified"; }
 
     void save(TensorFile& file) const;      // float16
@@ -58,6 +62,7 @@ class LatentNetwork {
     const at::Tensor& weight(size_t group, const char* role) const { return parameters_.at(of(group, role)); }
     void add(const std::string& name, std::vector<int64_t> sizes, double spread);
     at::Tensor mixed(size_t group, const at::Tensor& x) const;
+    at::Tensor seen(size_t group, const at::Tensor& c, const char* role) const;
     // One network for groups of different size: what one lacks is zeros.
     int64_t widest() const;
     at::Tensor padded(const at::Tensor& c) const;
@@ -66,6 +71,7 @@ class LatentNetwork {
 
     LearnedSettings settings_;
     Shape shape_;
+    std::vector<at::Tensor> correction_;
     uint64_t seed_;
     Parameters parameters_;
 };

@@ -57,25 +57,15 @@ NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts par
                                std::shared_ptr<LatentNetwork> network, const TrainingSettings& settings)
     : model_(model), parts_(std::move(parts)), network_(std::move(network)), settings_(settings) {
     parts_.network = network_;
+    // The prior begins with the coefficients' own spread: a logistic of spread b deviates by pi b / sqrt(3).
+    for (size_t g = 0; g < network_->deviation().size(); ++g) {
+        const at::Tensor spread = network_->deviation()[g] * (std::sqrt(3.0) / M_PI);
+        network_->parameters().at("group." + std::to_string(g) + ".spread") = spread.clamp_min(0.08).log();
+    }
     for (auto& [name, value] : network_->parameters()) {
         value.set_requires_grad(true);
         first_moments_[name] = at::zeros_like(value);
         second_moments_[name] = at::zeros_like(value);
-    }
-}
-
-void NetworkTrainer::start_from(const std::vector<CodedRun>& sample) {
-    const at::NoGradGuard no_grad;
-    std::vector<std::vector<at::Tensor>> exact(parts_.transform->groups().size());
-    for (const CodedRun& run : sample) {
-        std::vector<at::Tensor> steps;
-        parts_.transform->quantise(run, &steps);
-        for (size_t g = 0; g < exact.size(); ++g) exact[g].push_back(steps[g]);
-    }
-    for (size_t g = 0; g < exact.size(); ++g) {
-        // A logistic of spread b deviates by pi b / sqrt(3).
-        const at::Tensor spread = at::cat(exact[g]).square().mean(0).sqrt() * (std::sqrt(3.0) / M_PI);
-        network_->parameters().at("group." + std::to_string(g) + ".spread").copy_(spread.clamp_min(0.08).log());
     }
 }
 

@@ -30,8 +30,6 @@ class NetworkTrainer {
     NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts, std::shared_ptr<LatentNetwork> network,
                    const TrainingSettings& settings);
 
-    // Starts the prior at the spread that coefficients of `sample` have.
-    void start_from(const std::vector<CodedRun>& sample);
     // Adds the gradient of the mean loss. groups: how many, from the lowest.
     PassCost add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, uint64_t noise_seed);
     void step(double learning_rate);                  // clips, moves the parameters, clears the gradient
