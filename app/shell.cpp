@@ -237,7 +237,8 @@ void Shell::change_font(float by) {
 
 void Shell::draw_dialogs(Frame& frame) {
     if (auto question = std::exchange(ui_.file_question, {}))
-        files_.open({question->title, "Open", question->endings, false, "", "", question->chosen});
+        files_.open({question->title, question->accept, question->endings, question->saving, "", question->name,
+                     question->chosen});
     if (files_.draw()) ui_.redraw_after(0.03);
     palette_.draw();
     tour_.draw(frame.snapshot, ui_);

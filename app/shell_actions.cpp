@@ -16,6 +16,7 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"anomaly.csv", "Anomaly scores (CSV)"},
                                             {"latents.safetensors", "Latents (safetensors)"},
                                             {"trajectory.csv", "Trajectory (CSV)"},
+                                            {"projection.csv", "Projection (CSV)"},
                                             {"reconstruction.csv", "Reconstruction (CSV)"},
                                             {"preview.csv", "Preview of the edit (CSV)"},
                                             {"codecs.csv", "Rate and distortion of codecs (CSV)"},

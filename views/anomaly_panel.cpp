@@ -281,6 +281,11 @@ void AnomalyPanel::draw_token_marks(const Frame& frame, float top, float bottom)
         const float x = std::round(axis_.x_of(static_cast<double>(token) + 0.5));
         draw->AddLine({x, top}, {x, bottom}, colour, thickness);
     };
+    for (const TokenRef& ref : frame.ui.selection.tokens())  // short, so that many leave the cells to be seen
+        if (find_token(frame.snapshot, ref) != nullptr && ref.position >= axis_.first() && ref.position < axis_.end()) {
+            const float x = std::round(axis_.x_of(static_cast<double>(ref.position) + 0.5));
+            draw->AddLine({x, top}, {x, top + 0.4f * em()}, palette::accent, 2);
+        }
     if (find_token(frame.snapshot, frame.ui.hovered) != nullptr)
         mark(frame.ui.hovered.position, with_alpha(palette::text, 0.5f), 1);
     if (find_token(frame.snapshot, frame.snapshot.selected) != nullptr)

@@ -10,16 +10,20 @@
 
 #include "core/workbench/commands.h"
 #include "core/workbench/snapshot.h"
+#include "views/token_selection.h"
 
 namespace savepoint::views {
 
 enum class TokenColour { none, log_probability, anomaly, reconstruction };
 
-// A file that a panel wants the user to choose, to open it; the shell asks.
+// A file that a panel wants the user to choose; the shell asks.
 struct FileQuestion {
     std::string title;
     std::vector<std::string> endings;  // ".txt"
     std::function<void(const std::string& path)> chosen;
+    std::string accept = "Open";  // the button
+    bool saving = false;
+    std::string name;  // suggested
 };
 
 // What panels share beside the snapshot: choices of the user that are not the workbench's business.
@@ -31,6 +35,7 @@ struct SharedUi {
     int64_t focus_group = -1;       // layer group asked for by a click in another panel; the editor resets it to -1
     std::vector<LatentEdit> edits;  // pending edits of the selected token (owned by the latent editor)
     std::string show_panel;         // title of a panel to bring forward; the shell resets it
+    TokenSelection selection;       // tokens picked out together; each panel marks those that it shows
     bool request_fit_graph = false;
     std::optional<FileQuestion> file_question;  // of this frame; the shell takes it
     bool focus_prompt = false;                  // set by a command of the shell; the transcript resets it

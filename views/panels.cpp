@@ -7,6 +7,7 @@
 #include "views/latent_editor_panel.h"
 #include "views/model_panel.h"
 #include "views/patching_panel.h"
+#include "views/projection_panel.h"
 #include "views/rate_distortion_panel.h"
 #include "views/reconstruction_panel.h"
 #include "views/training_panel.h"
@@ -21,6 +22,7 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<GraphPanel>());
     panels.push_back(std::make_unique<TrajectoryPanel>());
     panels.push_back(std::make_unique<LatentEditorPanel>());
+    panels.push_back(std::make_unique<ProjectionPanel>());
     panels.push_back(std::make_unique<DriftPanel>());
     panels.push_back(std::make_unique<PatchingPanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());

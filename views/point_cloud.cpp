@@ -134,7 +134,7 @@ struct PointCloud::Impl {
     GlFunctions gl{};
     bool tried = false, ready = false;
     std::string error;
-    Batch discs, paths, grid;
+    Batch discs, paths, heads, grid;
     GLuint texture = 0, target = 0;
     int width = 0, height = 0, renders = 0;
 
@@ -151,6 +151,7 @@ struct PointCloud::Impl {
     bool resize(int new_width, int new_height);
     void upload_points();
     void upload_lines(Batch& batch, const std::vector<CloudLine>& rows) const;
+    void upload_heads();
     void sort_points(const CloudCamera& camera, const Matrix& matrix);
     void upload_indices(Batch& batch, const std::vector<uint32_t>& indices) const;
     ImVec2 depth_range(const CloudCamera& camera, const Matrix& matrix) const;
@@ -163,13 +164,14 @@ bool PointCloud::Impl::prepare() {
     tried = true;
     const GLuint disc = link(gl, shaders::cloud_vert, shaders::cloud_frag, error);
     const GLuint path = link(gl, shaders::path_vert, shaders::path_frag, error);
+    const GLuint head = link(gl, shaders::head_vert, shaders::path_frag, error);
     using P = CloudPoint;
     discs = make_batch(disc, sizeof(P),
                        {{3, GL_FLOAT, false, offsetof(P, at)},
                         {4, GL_UNSIGNED_BYTE, true, offsetof(P, colour)},
                         {1, GL_FLOAT, false, offsetof(P, radius)}});
-    paths = make_line_batch(path), grid = make_line_batch(path);
-    ready = disc != 0 && path != 0;
+    paths = make_line_batch(path), grid = make_line_batch(path), heads = make_line_batch(head);
+    ready = disc != 0 && path != 0 && head != 0;
     return ready;
 }
 
@@ -180,7 +182,8 @@ PointCloud::Impl::Batch PointCloud::Impl::make_line_batch(GLuint program) const 
                        {3, GL_FLOAT, false, offsetof(L, to)},
                        {4, GL_UNSIGNED_BYTE, true, offsetof(L, from_colour)},
                        {4, GL_UNSIGNED_BYTE, true, offsetof(L, to_colour)},
-                       {1, GL_FLOAT, false, offsetof(L, width)}});
+                       {1, GL_FLOAT, false, offsetof(L, width)},
+                       {1, GL_FLOAT, false, offsetof(L, head)}});
 }
 
 PointCloud::Impl::Batch PointCloud::Impl::make_batch(GLuint program, size_t stride,
@@ -251,6 +254,19 @@ void PointCloud::Impl::upload_lines(Batch& batch, const std::vector<CloudLine>& 
     upload_indices(batch, indices);
 }
 
+void PointCloud::Impl::upload_heads() {
+    std::vector<CloudLine> corners;
+    for (const CloudLine& line : lines)
+        if (line.head > 0) corners.insert(corners.end(), 3, line);
+    std::vector<uint32_t> indices(corners.size());
+    std::iota(indices.begin(), indices.end(), 0u);
+    gl.BindVertexArray(heads.array);
+    gl.BindBuffer(GL_ARRAY_BUFFER, heads.vertices);
+    gl.BufferData(GL_ARRAY_BUFFER, static_cast<GLsizeiptr>(corners.size() * sizeof(CloudLine)), corners.data(),
+                  GL_STATIC_DRAW);
+    upload_indices(heads, indices);
+}
+
 void PointCloud::Impl::upload_indices(Batch& batch, const std::vector<uint32_t>& indices) const {
     gl.BindVertexArray(batch.array);
     gl.BufferData(GL_ELEMENT_ARRAY_BUFFER, static_cast<GLsizeiptr>(indices.size() * sizeof(uint32_t)), indices.data(),
@@ -302,6 +318,7 @@ void PointCloud::Impl::draw(const CloudCamera& camera, ImU32 background, float s
     use(paths.program);
     draw_batch(grid, GL_TRIANGLES);
     draw_batch(paths, GL_TRIANGLES);
+    if (heads.count > 0) use(heads.program), draw_batch(heads, GL_TRIANGLES);
     use(discs.program);
     draw_batch(discs, GL_POINTS);
     ++renders;
@@ -312,12 +329,12 @@ PointCloud::PointCloud() : impl_(std::make_unique<Impl>()) {}
 PointCloud::~PointCloud() {
     auto& gl = impl_->gl;
     if (!impl_->ready || glfwGetCurrentContext() == nullptr) return;  // the context took everything with it
-    for (auto* batch : {&impl_->discs, &impl_->paths, &impl_->grid}) {
+    for (auto* batch : {&impl_->discs, &impl_->paths, &impl_->heads, &impl_->grid}) {
         gl.DeleteVertexArrays(1, &batch->array);
         gl.DeleteBuffers(1, &batch->vertices);
         gl.DeleteBuffers(1, &batch->indices);
     }
-    for (const GLuint program : {impl_->discs.program, impl_->paths.program}) gl.DeleteProgram(program);
+    for (const GLuint program : {impl_->discs.program, impl_->paths.program, impl_->heads.program}) gl.DeleteProgram(program);
     if (impl_->texture != 0) gl.DeleteTextures(1, &impl_->texture), gl.DeleteFramebuffers(1, &impl_->target);
 }
 
@@ -343,7 +360,7 @@ ImTextureID PointCloud::render(const CloudCamera& camera, int width, int height,
     }
     const GlStateGuard guard(my.gl);
     if (!my.prepare() || !my.resize(width, height)) return ImTextureID_Invalid;
-    if (my.stale_data) my.upload_points(), my.upload_lines(my.paths, my.lines);
+    if (my.stale_data) my.upload_points(), my.upload_lines(my.paths, my.lines), my.upload_heads();
     if (my.stale_frame) my.upload_lines(my.grid, my.frame);
     my.draw(camera, background, scale);
     my.shown = camera, my.shown_background = background, my.shown_scale = scale;

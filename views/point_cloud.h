@@ -41,6 +41,7 @@ struct CloudLine {
     Vec3 from{}, to{};
     ImU32 from_colour = 0, to_colour = 0;
     float width = 1;  // pixels
+    float head = 0;   // of an arrow at the end, pixels; 0: none. Left out where the line is shorter than that
     bool operator==(const CloudLine&) const = default;
 };
 

@@ -230,6 +230,10 @@ void TranscriptPanel::draw_piece(Frame& frame, const FlowPiece& piece, bool firs
     if (background && piece.kind != FlowPiece::Kind::chip)
         list->AddRectFilled({low.x + 0.5f, low.y}, {high.x - 0.5f, high.y}, background, 2.5f);
     draw_text(piece, token, low, high, background ? background : palette::background);
+    if (frame.ui.selection.contains(token.thought, token.position)) {
+        list->AddRectFilled({low.x, high.y - 1.5f}, {high.x, high.y + 1.5f}, palette::accent);
+        list->AddRectFilled({low.x, low.y - 1.5f}, {high.x, low.y}, palette::accent);
+    }
     if (first_of_token) draw_marks(frame, token, low, high);
     if (refers_to(frame.snapshot.selected, token, path))
         list->AddRect({low.x - 1, low.y - 1}, {high.x + 1, high.y + 1}, palette::accent, 3, 2);

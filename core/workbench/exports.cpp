@@ -172,7 +172,7 @@ std::string projection_csv(Desk& desk) {
     if (!view || view->maps.empty() || view->points->points.empty())
         throw InputError("there is no map yet; project the tokens first");
     std::string header =
-        "map,thought,position,id,text,x,y,z,cluster,log_probability,entropy,anomaly,hidden_fvu,followed";
+        "map,thought,position,layer,id,text,x,y,z,cluster,log_probability,entropy,anomaly,hidden_fvu,followed";
     for (const std::string& name : view->points->label_names) header += "," + csv_field(name);
     std::string text = header + "\n";
     const auto& points = view->points->points;
@@ -182,7 +182,8 @@ std::string projection_csv(Desk& desk) {
             const ProjectionPoint& p = points[i];
             const auto& at = (*map.places)[i];
             text += csv_field(map.label) + "," + std::to_string(p.thought) + "," + std::to_string(p.position) + "," +
-                    std::to_string(p.id) + "," + csv_field(p.text);
+                    (p.part >= 0 ? std::to_string(p.part) : std::string()) + "," + std::to_string(p.id) + "," +
+                    csv_field(p.text);
             for (const float value : at) text += "," + csv_number(value);
             text += "," + (map.clusters ? std::to_string((*map.clusters)[i]) : std::string());
             for (const float value : {p.log_probability, p.entropy, p.anomaly, p.hidden_fvu})

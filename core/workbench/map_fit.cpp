@@ -52,10 +52,30 @@ MapFit::MapFit(std::string label, PointTable table, std::vector<MapPart> parts, 
     for (const MapPart& part : parts_) figures_.parts.push_back(part.label);
 }
 
+// Median and interquartile range by linear interpolation between order statistics, as numpy's percentile; 1.349 makes
+// the range of a normal distribution its standard deviation.
+void MapFit::fit_robust_scaling() {
+    std::vector<float> column(static_cast<size_t>(table_.rows));
+    const auto quantile = [&](double q) {
+        const double at = q * static_cast<double>(column.size() - 1);
+        const auto low = column.begin() + static_cast<ptrdiff_t>(at);
+        std::nth_element(column.begin(), low, column.end());
+        const float next = low + 1 == column.end() ? *low : *std::min_element(low + 1, column.end());
+        return *low + (at - std::floor(at)) * (next - *low);
+    };
+    for (int64_t c = 0; c < table_.columns; ++c) {
+        for (int64_t i = 0; i < table_.rows; ++i) column[static_cast<size_t>(i)] = table_.row(i)[c];
+        const double range = quantile(0.75) - quantile(0.25);
+        shift_[static_cast<size_t>(c)] = static_cast<float>(quantile(0.5));
+        factor_[static_cast<size_t>(c)] = range > 1e-10 ? static_cast<float>(1.349 / range) : 0.0f;
+    }
+}
+
 void MapFit::fit_scaling() {
     const auto columns = static_cast<size_t>(table_.columns);
     shift_.assign(columns, 0.0f), factor_.assign(columns, 1.0f);
     if (settings_.scaling == ProjectionScaling::none) return;
+    if (settings_.scaling == ProjectionScaling::robust) return fit_robust_scaling();
     std::vector<double> sum(columns, 0), squares(columns, 0);
     for (int64_t i = 0; i < table_.rows; ++i)
         for (size_t c = 0; c < columns; ++c) sum[c] += table_.row(i)[c];

@@ -39,6 +39,7 @@ class MapFit {
     enum class Stage { components, layout, clusters, quality, done };
     void scale(PointTable& rows) const;
     void fit_scaling();
+    void fit_robust_scaling();
     void fit_components();
     void lay_out();
     void find_clusters(const GoOn& go_on);

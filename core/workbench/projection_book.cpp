@@ -69,10 +69,11 @@ bool ProjectionBook::follow(Desk& desk, int64_t most) {
                 gather_rows(desk, made_.settings, made_.plans[m], span.thought, shown, count, rows);
                 made_.maps[m]->add(rows);
             }
-            for (int64_t i = 0; i < count; ++i) points->points.push_back(point_of(desk, span.thought, shown + i));
+            gather_points(desk, made_.plans.front(), span.thought, shown, count, points->points);
         }
-        points->followed += std::max<int64_t>(count, 0);
-        points->asked += shown + std::max<int64_t>(count, 0) - done;
+        const int64_t each = made_.plans.front().per_token();
+        points->followed += each * std::max<int64_t>(count, 0);
+        points->asked += each * (shown + std::max<int64_t>(count, 0) - done);
         done = shown + std::max<int64_t>(count, 0);
         made_.points = std::move(points);
         publish(desk);

@@ -15,8 +15,15 @@ enum class ProjectionSource { latents, hidden, file };  // z; blocks.L.hook_resi
 enum class ProjectionScope { path, all, chosen };       // of the current thought; of every thought; of those named
 enum class ProjectionScaling {
     none,
-    parts,   // the deviations of each layer (group) together have the variance 1, so that no layer outweighs another
-    columns  // each number has mean 0 and variance 1
+    parts,    // the deviations of each layer (group) together have the variance 1, so that no layer outweighs another
+    columns,  // each number has mean 0 and variance 1
+    robust    // each number less its median, by its interquartile range / 1.349: a few outliers do not set the scale
+};
+// How layers (groups) become points.
+enum class ProjectionArrangement {
+    joined,    // one map; a token is one point, its layers side by side in one row
+    separate,  // a map for each layer (small multiples)
+    stacked    // one map; a token is a point for each layer. Of hidden states, which share one space
 };
 enum class ClusterMethod { none, kmeans, hdbscan };
 
@@ -26,8 +33,8 @@ struct ProjectionSettings {
     ProjectionScope scope = ProjectionScope::path;
     std::vector<int64_t> thoughts;  // ProjectionScope::chosen: the tokens of their paths
     std::vector<int64_t> parts;     // layer groups of latents, blocks of hidden states; empty: all
-    bool separate = false;          // a map for each part (small multiples) instead of one of all joined
-    std::string file;               // ProjectionSource::file: .csv or .npy (core/analysis/points_file.h)
+    ProjectionArrangement arrangement = ProjectionArrangement::joined;
+    std::string file;  // ProjectionSource::file: .csv or .npy (core/analysis/points_file.h)
     // The first tokens of a path are attention sinks with massive activations; they are left out unless asked for.
     bool first_tokens = false;
     ProjectionScaling scaling = ProjectionScaling::parts;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 
 #include "core/model/error.h"
 #include "core/workbench/desk.h"
@@ -39,11 +38,6 @@ std::string joined_label(const std::vector<MapPart>& columns) {
 
 }  // namespace
 
-int64_t MapPlan::width() const {
-    return std::accumulate(columns.begin(), columns.end(), int64_t{0},
-                           [](int64_t sum, const MapPart& part) { return sum + part.columns; });
-}
-
 std::vector<MapPlan> map_plans(const Desk& desk, const ProjectionSettings& settings) {
     const Parts there = parts_there(desk, settings.source);
     const auto count = static_cast<int64_t>(there.all.size());
@@ -61,8 +55,16 @@ std::vector<MapPlan> map_plans(const Desk& desk, const ProjectionSettings& setti
         joined.parts.push_back(part), joined.columns.push_back(columns);
         plans.push_back({columns.label, {part}, {columns}});
     }
-    if (settings.separate) return plans;
+    if (settings.arrangement == ProjectionArrangement::separate) return plans;
     joined.label = settings.parts.empty() ? there.joined : joined_label(joined.columns);
+    if (settings.arrangement == ProjectionArrangement::stacked) {
+        if (settings.source != ProjectionSource::hidden)
+            throw InputError(
+                "projection: latents of different layer groups are in spaces of their own, so that they cannot share a "
+                "map as points; stack hidden states, or make a map for each group");
+        joined.stacked = true;
+        joined.columns = {{"hidden state", joined.columns.front().columns}};
+    }
     return {joined};
 }
 
@@ -100,14 +102,18 @@ void gather_rows(const Desk& desk, const ProjectionSettings& settings, const Map
     const bool latents = settings.source == ProjectionSource::latents;
     const at::Tensor values = latents ? desk.need_sidecar().hidden().encode(rows.hidden) : rows.hidden;
     std::vector<at::Tensor> parts;
-    for (size_t i = 0; i < plan.parts.size(); ++i)
-        parts.push_back(values.select(1, plan.parts[i]).slice(1, 0, plan.columns[i].columns).to(at::kFloat));
-    const at::Tensor joined = at::cat(parts, 1).contiguous();
+    for (size_t i = 0; i < plan.parts.size(); ++i) {
+        const int64_t width = plan.columns[plan.stacked ? 0 : i].columns;
+        parts.push_back(values.select(1, plan.parts[i]).slice(1, 0, width).to(at::kFloat));
+    }
+    const at::Tensor joined = (plan.stacked ? at::stack(parts, 1).flatten(0, 1) : at::cat(parts, 1)).contiguous();
     const auto* data = joined.const_data_ptr<float>();
     out.values.insert(out.values.end(), data, data + joined.numel());
-    out.rows += count;
+    out.rows += joined.size(0);
     out.columns = joined.size(1);
 }
+
+namespace {
 
 ProjectionPoint point_of(const Desk& desk, ThoughtId id, int64_t own) {
     const Thought& thought = desk.graph.at(id);
@@ -122,6 +128,21 @@ ProjectionPoint point_of(const Desk& desk, ThoughtId id, int64_t own) {
     point.hidden_fvu = stats.hidden_fvu;
     point.text = token_text(desk, point.id);
     return point;
+}
+
+}  // namespace
+
+void gather_points(const Desk& desk, const MapPlan& plan, ThoughtId thought, int64_t first, int64_t count,
+                   std::vector<ProjectionPoint>& out) {
+    for (int64_t own = first; own < first + count; ++own) {
+        ProjectionPoint point = point_of(desk, thought, own);
+        if (!plan.stacked) out.push_back(std::move(point));
+        if (!plan.stacked) continue;
+        for (const int64_t part : plan.parts) {
+            point.part = static_cast<int32_t>(part);
+            out.push_back(point);
+        }
+    }
 }
 
 }  // namespace savepoint

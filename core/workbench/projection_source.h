@@ -17,7 +17,8 @@ struct MapPlan {
     std::string label;
     std::vector<int64_t> parts;
     std::vector<MapPart> columns;
-    int64_t width() const;
+    bool stacked = false;  // a point for each of the parts, which are then of the width of the only column
+    int64_t per_token() const { return stacked ? static_cast<int64_t>(parts.size()) : 1; }
 };
 
 // The maps that the settings ask for. Throws InputError on a layer that is not there, and without the model or sidecar.
@@ -29,6 +30,8 @@ int64_t first_in_map(const Desk& desk, const ProjectionSettings& settings, const
 // Appends the rows of own tokens first .. first + count of a thought. Throws InputError where they are not in memory.
 void gather_rows(const Desk& desk, const ProjectionSettings& settings, const MapPlan& plan, ThoughtId thought,
                  int64_t first, int64_t count, PointTable& out);
-ProjectionPoint point_of(const Desk& desk, ThoughtId thought, int64_t own);
+// Appends the points of the same tokens in the same order.
+void gather_points(const Desk& desk, const MapPlan& plan, ThoughtId thought, int64_t first, int64_t count,
+                   std::vector<ProjectionPoint>& out);
 
 }  // namespace savepoint

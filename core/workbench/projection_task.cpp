@@ -157,7 +157,7 @@ ProjectionTask::ProjectionTask(Desk& desk, ProjectionSettings settings)
         plans_ = map_plans(desk_, settings_);
         spans_ = spans_in_scope(desk_, settings_);
         tables_.resize(plans_.size());
-        for (const PathSpan& span : spans_) points_->asked += span.count;
+        for (const PathSpan& span : spans_) points_->asked += span.count * plans_.front().per_token();
         if (points_->asked == 0) throw InputError("projection: there are no tokens yet; generate from a prompt first");
         if (!settings_.first_tokens)
             points_->left_out = "the first tokens of each path, which are attention sinks far from all others";
@@ -173,7 +173,7 @@ bool ProjectionTask::gather() {
     if (count > 0) {
         for (size_t m = 0; m < plans_.size(); ++m)
             gather_rows(desk_, settings_, plans_[m], span.thought, next_, count, tables_[m]);
-        for (int64_t i = 0; i < count; ++i) points_->points.push_back(point_of(desk_, span.thought, next_ + i));
+        gather_points(desk_, plans_.front(), span.thought, next_, count, points_->points);
         next_ += count;
     }
     if (next_ >= span.count) {

@@ -18,6 +18,7 @@ struct ProjectionPoint {
     int64_t thought = 0;    // that owns the token; 0: a row of a file
     int64_t position = -1;  // in its path; of a file: the row
     int32_t id = 0;
+    int32_t part = -1;  // ProjectionArrangement::stacked: its layer
     float log_probability = NAN, entropy = NAN, anomaly = NAN, hidden_fvu = NAN;
     std::string text;  // of the token; of a file: its labels
 };
@@ -25,7 +26,7 @@ struct ProjectionPoint {
 // What every map shows, one entry a point.
 struct ProjectionPoints {
     std::vector<ProjectionPoint> points;
-    int64_t asked = 0;                     // so many tokens were asked for; those missing are counted in `left_out`
+    int64_t asked = 0;                     // so many points were asked for; `left_out` says why some are missing
     std::string left_out;                  // empty: none. "the first 4 tokens of each path"
     int64_t followed = 0;                  // the last so many came after the map was fitted and were placed in it
     std::vector<std::string> label_names;  // of a file

@@ -80,7 +80,7 @@ TEST_CASE("a UMAP of a path's latents: every token but the sinks, measured, repr
     std::ifstream lines(folder.file("p.csv"));
     std::string header, line;
     std::getline(lines, header);
-    CHECK(header.starts_with("map,thought,position,id,text,x,y,z,cluster"));
+    CHECK(header.starts_with("map,thought,position,layer,id,text,x,y,z,cluster"));
     int64_t count = 0;
     while (std::getline(lines, line)) ++count;
     CHECK(count >= tokens - 4);
@@ -143,7 +143,7 @@ TEST_CASE("small multiples: a map for each layer, of all thoughts, with clusters
     ProjectionSettings settings = settings_of(ProjectionMethod::pca);
     settings.source = ProjectionSource::hidden;
     settings.parts = {0, 15, 29};
-    settings.separate = true;
+    settings.arrangement = ProjectionArrangement::separate;
     settings.scope = ProjectionScope::all;
     settings.first_tokens = true;
     settings.clusters = ClusterMethod::kmeans;
@@ -169,6 +169,54 @@ TEST_CASE("small multiples: a map for each layer, of all thoughts, with clusters
     CHECK(std::fabs(middle[0][0]) > 5 * most);
     settings.parts = {30};
     CHECK(errors_of(*bench.after(command::Project{settings}, true)).find("layer 30 is not there") != std::string::npos);
+}
+
+TEST_CASE(
+    "layers stacked in one map: a point for each token and layer, which live tokens join; of hidden states only") {
+    Bench& bench = Bench::shared();
+    bench.after(raw(kText, greedy(2)), true);
+    const auto tokens = bench.now()->path->tokens.size();
+    ProjectionSettings settings = settings_of(ProjectionMethod::pca);
+    settings.source = ProjectionSource::hidden;
+    settings.parts = {3, 12, 21};
+    settings.arrangement = ProjectionArrangement::stacked;
+    const auto view = project(bench, settings);
+    REQUIRE(view->maps.size() == 1);
+    CHECK(view->maps[0].columns == bench.now()->model->d_model);
+    REQUIRE(view->points->points.size() == 3 * (tokens - 4));
+    CHECK(view->points->asked == static_cast<int64_t>(3 * tokens));
+    CHECK(view->points->points[4].position == 5);
+    CHECK(view->points->points[4].part == 12);
+    const auto after = bench.after(command::Continue{bench.now()->current, greedy(5)}, true)->projection;
+    CHECK(after->points->followed == 15);
+    CHECK(after->maps[0].places->size() == view->maps[0].places->size() + 15);
+    CHECK(after->points->points.back().part == 21);
+
+    settings.source = ProjectionSource::latents;
+    settings.parts = {0, 1};
+    CHECK(errors_of(*bench.after(command::Project{settings}, true)).find("spaces of their own") != std::string::npos);
+}
+
+TEST_CASE("robust scaling: by median and quartiles, whatever an outlier does") {
+    const TemporaryFolder folder("projection-robust");
+    Bench bench(options_without_sidecar());
+    {
+        std::ofstream file(folder.file("outlier.csv"));
+        file << "x,y\n";  // y is x in other units
+        for (int i = 0; i < 9; ++i) file << i << "," << 100 * i - 7 << "\n";
+        file << "1000,99993\n";
+    }
+    ProjectionSettings settings = settings_of(ProjectionMethod::pca);
+    settings.source = ProjectionSource::file;
+    settings.file = folder.file("outlier.csv");
+    settings.scaling = ProjectionScaling::robust;
+    settings.quality_neighbors = 2;
+    const auto view = project(bench, settings);
+    const auto& places = *view->maps[0].places;
+    // Quartiles of 0 .. 8, 1000 are 2.25 and 6.75 (numpy.percentile): a step of 1 becomes 1.349 / 4.5 in each column.
+    CHECK(std::fabs(places[1][0] - places[0][0]) == doctest::Approx(std::sqrt(2.0) * 1.349 / 4.5).epsilon(1e-4));
+    CHECK(view->maps[0].components[0].explained == doctest::Approx(1).epsilon(1e-5));
+    CHECK(std::fabs(view->maps[0].components[0].top[0].second) == doctest::Approx(std::sqrt(0.5)).epsilon(1e-4));
 }
 
 TEST_CASE("points of a file need no model; HDBSCAN finds the two rings, and cancelling keeps the map") {

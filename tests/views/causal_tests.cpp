@@ -4,8 +4,7 @@
 
 #include <cmath>
 
-#include "core/workbench/workbench.h"
-#include "tests/views/harness.h"
+#include "tests/views/program.h"
 
 namespace savepoint::test {
 namespace {

@@ -49,15 +49,11 @@ class Harness {
 // Each file registers its tests.
 void register_panel_tests(Harness& harness);
 void register_shell_tests(Harness& harness);
+void register_projection_tests(Harness& harness);
 void register_workbench_tests(Harness& harness);
 void register_causal_tests(Harness& harness);
 void register_reopening_tests(Harness& harness);                    // after those, in another window
 void register_portrait(Harness& harness, const std::string& name);  // a picture of a real session
-
-// A test over a real model, whose workbench the tests of a harness share.
-void add_program_test(Harness& harness, const char* name, const std::function<void(ImGuiTestContext*, Harness&)>& body);
-// Types a prompt as raw text, generates, and waits until it is done.
-void generate_raw(ImGuiTestContext* ctx, Harness& harness, const char* prompt, int tokens);
 
 // Frames until `condition`, or false after `seconds`.
 bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool()>& condition);

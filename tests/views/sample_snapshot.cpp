@@ -4,6 +4,8 @@
 #include <cmath>
 #include <random>
 
+#include "tests/views/sample_projection.h"
+
 namespace savepoint::test {
 namespace {
 
@@ -427,6 +429,7 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->preview = preview(snapshot->selected);
     snapshot->anomaly = anomaly(tokens);
     snapshot->trajectory = trajectory();
+    snapshot->projection = sample_projection(*snapshot->trajectory, 1);
     snapshot->reconstruction = reconstruction();
     snapshot->rate_distortion = rate_distortion();
     snapshot->training = training();

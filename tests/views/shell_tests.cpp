@@ -11,8 +11,9 @@ namespace savepoint::test {
 namespace {
 
 constexpr const char* kPanels[] = {
-    "Transcript",     "Thought graph",       "Trajectory", "Latent editor",     "Drift",       "Patching", "Anomaly",
-    "Reconstruction", "Rate and distortion", "Training",   "Model and sidecar", "Jobs and log"};
+    "Transcript", "Thought graph",     "Trajectory",  "Latent editor",  "Projection",
+    "Drift",      "Patching",          "Anomaly",     "Reconstruction", "Rate and distortion",
+    "Training",   "Model and sidecar", "Jobs and log"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {

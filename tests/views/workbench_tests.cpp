@@ -7,25 +7,12 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "core/workbench/workbench.h"
 #include "tests/views/harness.h"
+#include "tests/views/program.h"
 #include "tests/views/sample_snapshot.h"
 
 namespace savepoint::test {
 namespace {
-
-constexpr double kPatience = 300;  // seconds; a sidecar may have to be fitted first
-
-std::string model_path() {
-    const char* named = std::getenv("SAVEPOINT_MODEL");
-    return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
-}
-
-// Never the user's own: the small sidecar that is fitted where there is none must not be taken for a good one.
-std::string data_folder() {
-    const char* named = std::getenv("SAVEPOINT_DATA");
-    return named && *named ? named : (std::filesystem::temp_directory_path() / "savepoint-views-data").string();
-}
 
 std::string session_folder() { return (std::filesystem::temp_directory_path() / "savepoint-views-tour").string(); }
 
@@ -36,57 +23,6 @@ struct Saved {
 Saved& saved() {
     static Saved it;
     return it;
-}
-
-// One workbench for the tests of a harness: loading a model for each would take minutes.
-Workbench& workbench(Harness& harness, bool anew = false) {
-    static std::unique_ptr<Workbench> bench;
-    if (anew) bench.reset();
-    if (!bench) {
-        WorkbenchOptions options;
-        options.data_folder = data_folder();
-        options.device = "cpu";
-        options.fit.fit_tokens = 4096, options.fit.calibration_tokens = 1024,
-        options.fit.own_samples = 4;  // where none is stored
-        bench = std::make_unique<Workbench>(options);
-        bench->submit(command::LoadModel{model_path()});
-    }
-    harness.connect({[] { return bench->snapshot(); }, [](Command command) { bench->submit(std::move(command)); }});
-    return *bench;
-}
-
-template <class Body>
-void add(Harness& harness, const char* name, Body body) {
-    ImGuiTest* test = IM_REGISTER_TEST(harness.engine(), "program", name);
-    test->TestFunc = [&harness, body](ImGuiTestContext* ctx) {
-        workbench(harness);
-        ctx->Yield(3);
-        if (!wait_until(ctx, kPatience, [&] { return harness.snapshot()->model->phase == Phase::ready; })) {
-            IM_ERRORF("the model did not load: %s", harness.snapshot()->model->error.c_str());
-            return;
-        }
-        body(ctx, harness);
-    };
-}
-
-ImGuiTestRef child(ImGuiTestContext* ctx, const char* path) { return ctx->WindowInfo(path).ID; }
-
-bool settled(const Snapshot& s) {
-    return !s.status.generating && s.path && !s.path->tokens.empty() && !s.path->generating;
-}
-
-void set_length(ImGuiTestContext* ctx, int tokens) {
-    ctx->SetRef("//Transcript");
-    ctx->ItemClick("###sampling");
-    ctx->SetRef("//$FOCUSED");
-    ctx->ItemInputValue("settings/##max_tokens", tokens);
-    ctx->PopupCloseAll();
-}
-
-void type_prompt(ImGuiTestContext* ctx, const char* prompt) {
-    ctx->SetRef("//Transcript");
-    ctx->ItemInput("##prompt");
-    ctx->KeyCharsReplace(prompt);
 }
 
 ThoughtView thought(const Snapshot& s, ThoughtId id) {
@@ -101,14 +37,8 @@ std::string text_of(const Snapshot& s) {
     return text;
 }
 
-int64_t first_generated(const Snapshot& s) {
-    for (const auto& token : s.path->tokens)
-        if (!token->prompt) return token->position;
-    return -1;
-}
-
 void register_small(Harness& harness) {
-    add(harness, "empty_prompt_is_an_error_dialog", [](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "empty_prompt_is_an_error_dialog", [](ImGuiTestContext* ctx, Harness& h) {
         type_prompt(ctx, "");
         ctx->ItemClick("Raw text");
         ctx->ItemClick("Generate");
@@ -119,7 +49,7 @@ void register_small(Harness& harness) {
         IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->errors.empty(); }));
         ctx->ItemClick("//Transcript/Chat");
     });
-    add(harness, "stop_ends_generation", [](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "stop_ends_generation", [](ImGuiTestContext* ctx, Harness& h) {
         set_length(ctx, 400);
         type_prompt(ctx, "Write a long story about a lighthouse.");
         ctx->ItemClick("Generate");
@@ -132,7 +62,7 @@ void register_small(Harness& harness) {
         IM_CHECK_LT(count, 400);
         IM_CHECK_GT(count, 0);
     });
-    add(harness, "rename_and_bookmark", [](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "rename_and_bookmark", [](ImGuiTestContext* ctx, Harness& h) {
         const ThoughtId id = h.snapshot()->current;
         IM_CHECK_GT(id, 0);
         const std::string card = "thought " + std::to_string(id);
@@ -264,7 +194,7 @@ void save_by_dialog(ImGuiTestContext* ctx, Harness& h) {
 }
 
 void register_tour(Harness& harness) {
-    add(harness, "tour", [](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "tour", [](ImGuiTestContext* ctx, Harness& h) {
         type_and_stream(ctx, h);
         if (ctx->IsError()) return;
         const int64_t position = first_generated(*h.snapshot()) + 2;
@@ -285,23 +215,6 @@ void register_tour(Harness& harness) {
 
 }  // namespace
 
-void add_program_test(Harness& harness, const char* name,
-                      const std::function<void(ImGuiTestContext*, Harness&)>& body) {
-    add(harness, name, body);
-}
-
-void generate_raw(ImGuiTestContext* ctx, Harness& harness, const char* prompt, int tokens) {
-    const size_t before = harness.snapshot()->graph->thoughts.size();
-    set_length(ctx, tokens);
-    type_prompt(ctx, prompt);
-    ctx->ItemClick("Raw text");
-    ctx->ItemClick("Generate");
-    IM_CHECK(wait_until(ctx, kPatience, [&] {
-        return harness.snapshot()->graph->thoughts.size() > before && settled(*harness.snapshot());
-    }));
-    ctx->ItemClick("//Transcript/Chat");
-}
-
 void register_workbench_tests(Harness& harness) {
     register_small(harness);
     register_tour(harness);
@@ -310,7 +223,7 @@ void register_workbench_tests(Harness& harness) {
 // The picture in the README: what a user has in front of them who has made a branch and is about to make another.
 void register_portrait(Harness& harness, const std::string& name) {
     workbench(harness, true);
-    add(harness, "portrait", [name](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "portrait", [name](ImGuiTestContext* ctx, Harness& h) {
         set_length(ctx, 56);
         type_prompt(ctx, "Why does the sea look blue?");
         ctx->ItemClick("Generate");
@@ -340,7 +253,7 @@ void register_portrait(Harness& harness, const std::string& name) {
 // In a fresh window over a fresh workbench.
 void register_reopening_tests(Harness& harness) {
     workbench(harness, true);
-    add(harness, "reopened", [](ImGuiTestContext* ctx, Harness& h) {
+    add_program_test(harness, "reopened", [](ImGuiTestContext* ctx, Harness& h) {
         const auto before = saved().snapshot;
         IM_CHECK(before != nullptr);
         ctx->MenuClick("//##MainMenuBar/File/Open...");

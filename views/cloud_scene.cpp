@@ -1,22 +1,29 @@
-#include "views/trajectory_scene.h"
+#include "views/cloud_scene.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <map>
+#include <unordered_map>
 
 #include "views/palette.h"
 
 namespace savepoint::views {
 namespace {
 
-using Index = std::map<std::pair<ThoughtId, int64_t>, size_t>;
-
-int64_t last_position(const TrajectoryView& view) {
-    int64_t last = 1;
-    for (const auto& point : view.points) last = std::max(last, point.position);
-    return last;
-}
+struct TokenKey {
+    ThoughtId thought;
+    int64_t position;
+    int32_t part;
+    bool operator==(const TokenKey&) const = default;
+};
+struct TokenHash {
+    size_t operator()(const TokenKey& key) const {
+        uint64_t mixed = static_cast<uint64_t>(key.thought) * 0x9E3779B97F4A7C15ull;
+        mixed = (mixed ^ static_cast<uint64_t>(key.position)) * 0xD1B54A32D192ED03ull;
+        return (mixed ^ static_cast<uint64_t>(key.part + 1)) * 0x9E3779B97F4A7C15ull >> 16;
+    }
+};
+using Index = std::unordered_map<TokenKey, uint32_t, TokenHash>;
 
 ThoughtId parent_of(const GraphView& graph, ThoughtId id) {
     for (const auto& thought : graph.thoughts)
@@ -25,21 +32,13 @@ ThoughtId parent_of(const GraphView& graph, ThoughtId id) {
 }
 
 // The point that a thought's first token follows: its owner may be any ancestor.
-const size_t* find_before(const Index& index, const GraphView& graph, const TrajectoryPoint& point) {
-    ThoughtId owner = parent_of(graph, point.thought);
+const uint32_t* find_before(const Index& index, const GraphView& graph, const PathToken& token) {
+    ThoughtId owner = parent_of(graph, token.thought);
     for (size_t steps = 0; owner != 0 && steps <= graph.thoughts.size(); ++steps, owner = parent_of(graph, owner)) {
-        const auto found = index.find({owner, point.position - 1});
+        const auto found = index.find({owner, token.position - 1, token.part});
         if (found != index.end()) return &found->second;
     }
     return nullptr;
-}
-
-// strength: of lines among so many points that they would hide them, less than 1.
-CloudLine line_between(const TrajectoryPoint& a, const TrajectoryPoint& b, PointColour by, int64_t last, bool branch,
-                       float strength) {
-    const float alpha = (branch ? 0.35f : 0.6f) * strength;
-    return {a.at, b.at, with_alpha(point_colour(a, by, last), alpha), with_alpha(point_colour(b, by, last), alpha),
-            branch || strength < 1 ? 1.2f : 1.8f};
 }
 
 float quantile(std::vector<float>& values, float q) {
@@ -90,78 +89,87 @@ ImU32 bright_log_probability(float nats) {
     return ImGui::ColorConvertFloat4ToU32({lift(colour.x), lift(colour.y), lift(colour.z), 1});
 }
 
-ImU32 point_colour(const TrajectoryPoint& point, PointColour by, int64_t last) {
-    switch (by) {
-        case PointColour::thought:
-            return palette::thought(point.thought);
-        case PointColour::position:
-            return bright_sequential(static_cast<float>(point.position) /
-                                     static_cast<float>(std::max<int64_t>(1, last)));
-        case PointColour::anomaly:
-            return bright_sequential((point.anomaly - 50) / 50);
-        case PointColour::log_probability:
-            return bright_log_probability(point.log_probability);
-    }
-    return palette::text;
-}
+float disc_radius(size_t points) { return points > 30000 ? 1.5f : points > 3000 ? 2.3f : points > 600 ? 3.2f : 4.2f; }
 
-std::vector<CloudPoint> cloud_points(const TrajectoryView& view, PointColour by) {
-    const int64_t last = last_position(view);
-    const float radius = view.points.size() > 3000 ? 2.3f : view.points.size() > 600 ? 3.2f : 4.2f;
-    std::vector<CloudPoint> points;
-    points.reserve(view.points.size());
-    for (const auto& point : view.points) points.push_back({point.at, point_colour(point, by, last), radius});
-    return points;
-}
-
-std::vector<CloudLine> path_lines(const TrajectoryView& view, const GraphView& graph, PointColour by) {
+std::vector<PathLink> token_links(std::span<const PathToken> tokens, const GraphView& graph) {
     Index index;
-    for (size_t i = 0; i < view.points.size(); ++i) index[{view.points[i].thought, view.points[i].position}] = i;
-    const int64_t last = last_position(view);
-    const float strength = std::clamp(std::sqrt(80.0f / static_cast<float>(view.points.size() + 1)), 0.3f, 1.0f);
-    std::vector<CloudLine> lines;
-    for (size_t i = 0; i < view.points.size(); ++i) {
-        const auto& point = view.points[i];
-        const bool follows =
-            i > 0 && view.points[i - 1].thought == point.thought && view.points[i - 1].position + 1 == point.position;
-        if (follows) {
-            lines.push_back(line_between(view.points[i - 1], point, by, last, false, strength));
+    index.reserve(tokens.size());
+    for (uint32_t i = 0; i < tokens.size(); ++i) index[{tokens[i].thought, tokens[i].position, tokens[i].part}] = i;
+    std::vector<PathLink> links;
+    for (uint32_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i].thought == 0) continue;
+        const auto before = index.find({tokens[i].thought, tokens[i].position - 1, tokens[i].part});
+        if (before != index.end()) {
+            links.push_back({before->second, i, false});
             continue;
         }
-        const size_t* before = find_before(index, graph, point);
-        if (before != nullptr) lines.push_back(line_between(view.points[*before], point, by, last, true, strength));
+        const uint32_t* branch = find_before(index, graph, tokens[i]);
+        if (branch != nullptr) links.push_back({*branch, i, true});
+    }
+    return links;
+}
+
+std::vector<PathLink> part_links(std::span<const PathToken> tokens) {
+    std::vector<PathLink> links;
+    for (uint32_t i = 1; i < tokens.size(); ++i) {
+        const PathToken &a = tokens[i - 1], &b = tokens[i];
+        if (a.thought == b.thought && a.position == b.position && a.part < b.part) links.push_back({i - 1, i, false});
+    }
+    return links;
+}
+
+std::vector<CloudLine> link_lines(std::span<const PathLink> links, std::span<const Vec3> places,
+                                  std::span<const CloudPoint> points, bool heads) {
+    // Of lines among so many points that they would hide them, less than 1.
+    const float strength = std::clamp(std::sqrt(80.0f / static_cast<float>(links.size() + 1)), 0.3f, 1.0f);
+    std::vector<CloudLine> lines;
+    lines.reserve(links.size());
+    for (const PathLink& link : links) {
+        const auto faded = [&](ImU32 colour) {
+            const float own = static_cast<float>(colour >> IM_COL32_A_SHIFT) / 255;
+            return with_alpha(colour, own * strength * (link.branch ? 0.35f : 0.6f));
+        };
+        lines.push_back({places[link.from], places[link.to], faded(points[link.from].colour),
+                         faded(points[link.to].colour), link.branch || strength < 1 ? 1.2f : 1.8f,
+                         heads ? 0.9f * points[link.to].radius + 4 : 0});
     }
     return lines;
 }
 
-Bounds bounds_of(const TrajectoryView& view) {
-    if (view.points.empty()) return {{-1, -1, -1}, {1, 1, 1}};
-    Bounds bounds{view.points[0].at, view.points[0].at};
-    for (const auto& point : view.points)
+Bounds bounds_of(std::span<const Vec3> places) {
+    if (places.empty()) return {{-1, -1, -1}, {1, 1, 1}};
+    Bounds bounds{places[0], places[0]};
+    for (const Vec3& place : places)
         for (int k = 0; k < 3; ++k) {
-            bounds.low[k] = std::min(bounds.low[k], point.at[k]);
-            bounds.high[k] = std::max(bounds.high[k], point.at[k]);
+            bounds.low[k] = std::min(bounds.low[k], place[k]);
+            bounds.high[k] = std::max(bounds.high[k], place[k]);
         }
     return bounds;
 }
 
-Bounds central_bounds(const TrajectoryView& view, int& outside) {
+Bounds central_bounds(std::span<const Vec3> places, int& outside) {
     outside = 0;
-    const Bounds all = bounds_of(view);
-    if (view.points.size() < 20) return all;
+    const Bounds all = bounds_of(places);
+    if (places.size() < 20) return all;
     Bounds central = all;
     for (int k = 0; k < 3; ++k) {
         std::vector<float> values;
-        for (const auto& point : view.points) values.push_back(point.at[k]);
+        for (const Vec3& place : places) values.push_back(place[k]);
         const float low = quantile(values, 0.03f), high = quantile(values, 0.97f), room = 0.6f * (high - low) + 1e-6f;
         central.low[k] = std::max(all.low[k], low - room), central.high[k] = std::min(all.high[k], high + room);
     }
-    for (const auto& point : view.points) {
+    // No wider than what is left.
+    Bounds inner{central.high, central.low};
+    for (const Vec3& place : places) {
         bool in = true;
-        for (int k = 0; k < 3; ++k) in &= point.at[k] >= central.low[k] && point.at[k] <= central.high[k];
+        for (int k = 0; k < 3; ++k) in &= place[k] >= central.low[k] && place[k] <= central.high[k];
         outside += in ? 0 : 1;
+        for (int k = 0; in && k < 3; ++k) {
+            inner.low[k] = std::min(inner.low[k], place[k]);
+            inner.high[k] = std::max(inner.high[k], place[k]);
+        }
     }
-    return central;
+    return inner;
 }
 
 CloudCamera fit_camera(CloudCamera camera, const Bounds& bounds, float aspect) {
