@@ -47,6 +47,7 @@ void add_drift(Registry registry);
 void add_patch(Registry registry);
 void add_train(Registry registry);
 void add_phi(Registry registry);
+void add_experiment(Registry registry);
 
 // -- shared by the commands -----------------------------------------------------------------------------
 

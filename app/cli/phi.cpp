@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "app/cli/commands.h"
+#include "core/analysis/learned_phi.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
 
@@ -36,6 +37,10 @@ int rank_phi(const Common& common, const PhiArguments& arguments) {
         ranking.step();
     }
     std::cerr << "\r\033[K";
+    const std::string sha256 = model.weights->sha256();
+    for (const bool rotary : {false, true})
+        if (const auto learned = ranking.hedgehog(rotary))
+            save_learned_phi(fit_folder(common, sha256), *learned, sha256);
     if (common.json)
         print_json(ranking.described());
     else

@@ -105,6 +105,15 @@ Phi Phi::hedgehog(PhiSettings settings, const at::Tensor& query_maps, const at::
     return phi;
 }
 
+Phi Phi::of_layer(int64_t layer) const {
+    Phi one = *this;
+    if (query_maps_.defined()) {
+        one.query_maps_ = query_maps_.slice(0, layer, layer + 1);
+        one.key_maps_ = key_maps_.slice(0, layer, layer + 1);
+    }
+    return one;
+}
+
 int64_t Phi::features() const {
     switch (settings_.kind) {
         case PhiKind::favor:

@@ -20,9 +20,13 @@ class Phi {
     // query_maps [layers, heads, d, d], key_maps [layers, kv_heads, d, d]: x W as rows; see hedgehog_fit.h.
     static Phi hedgehog(PhiSettings settings, const at::Tensor& query_maps, const at::Tensor& key_maps);
 
+    Phi of_layer(int64_t layer) const;  // for rows of that layer alone
+
     const PhiSettings& settings() const { return settings_; }
     int64_t features() const;
     bool exponential() const;
+    const at::Tensor& query_maps() const { return query_maps_; }  // of hedgehog; else undefined
+    const at::Tensor& key_maps() const { return key_maps_; }
     bool is_signed() const { return settings_.kind == PhiKind::identity; }
 
     // [tokens, layers, heads, d] -> [tokens, layers, heads, features], float32 or float64 as given.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "core/analysis/csv_lines.h"
 #include "core/model/error.h"
 #include "core/state/safetensors.h"
 
@@ -99,37 +100,7 @@ PointTable read_npy(const std::string& path) {
 
 // -- CSV --------------------------------------------------------------------------------------------------------
 
-using Line = std::vector<std::string>;
-
-// Lines of fields; blank lines are left out.
-std::vector<Line> csv_lines(const std::string& path, const std::string& text) {
-    std::vector<Line> lines;
-    Line line;
-    std::string field;
-    bool quoted = false;
-    const auto end_field = [&] { line.push_back(std::exchange(field, {})); };
-    const auto end_line = [&] {
-        end_field();
-        if (line.size() > 1 || !line.front().empty()) lines.push_back(line);
-        line.clear();
-    };
-    for (size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (quoted && c == '"' && i + 1 < text.size() && text[i + 1] == '"')
-            field += text[++i];
-        else if (c == '"')
-            quoted = !quoted;
-        else if (quoted || (c != ',' && c != '\n' && c != '\r'))
-            field += c;
-        else if (c == ',')
-            end_field();
-        else if (c == '\n')
-            end_line();
-    }
-    if (quoted) throw FileError(path, "a quote is never closed");
-    if (!field.empty() || !line.empty()) end_line();
-    return lines;
-}
+using Line = CsvLine;
 
 std::optional<float> number(const std::string& field) {
     const size_t first = field.find_first_not_of(" \t+"), last = field.find_last_not_of(" \t");

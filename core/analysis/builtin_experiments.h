@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/analysis/labelled_text.h"
+#include "core/model/transformer.h"
+
+namespace savepoint {
+
+// Experiments that need no file; their texts were written for this project (assets/experiments) or come from the
+// corpus of `fortunes`.
+//   statements     false against true statements, minimal pairs
+//   jailbreak      requests that try to switch off the model's rules, against harmless ones in the same frames
+//   system_prompt  an answer that breaks the rule of the system prompt, against one that follows it; each answer is
+//                  right under one of two prompts and wrong under the other
+//   deception      the model told to answer falsely, against truthfully, the same questions
+//   hallucination  the model's own answers to short questions: wrong against right
+//   gibberish_N    the last N tokens of plain text replaced by random ones, against the text as it was; N is 1, 2, 4, 8
+//   repetition_N   the same by its three tokens before, over and over
+struct BuiltinExperiment {
+    std::string name, about;
+};
+const std::vector<BuiltinExperiment>& builtin_experiments();
+std::vector<LabelledText> builtin_texts(const std::string& name, const Tokenizer& tokenizer, uint64_t seed);
+
+// "Paris is the capital of {France|Spain}." -> both readings, the normal one first. Throws FileError without {a|b}.
+struct MinimalPair {
+    std::string normal, anomalous;
+};
+MinimalPair minimal_pair(const std::string& line, const std::string& file);
+
+// `count` plain texts of the corpus with the lengths given, over and over; from documents' beginnings.
+std::vector<std::vector<TokenId>> plain_texts(const Tokenizer& tokenizer, const std::vector<int64_t>& lengths,
+                                              int64_t count, uint64_t seed);
+
+std::vector<TokenId> greedy_answer(const Transformer& model, const Tokenizer& tokenizer,
+                                   std::span<const TokenId> prompt, int64_t most);
+// Whether one of the answers stands in the text as whole words, upper and lower case alike.
+bool mentions_any(const std::string& text, const std::vector<std::string>& answers);
+
+}  // namespace savepoint

@@ -1,0 +1,295 @@
+#include "core/analysis/experiment.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "core/analysis/builtin_experiments.h"
+#include "core/analysis/experiment_judge.h"
+#include "core/analysis/experiment_run.h"
+#include "core/analysis/phi_ranking.h"
+#include "core/model/error.h"
+#include "core/sidecar/fit.h"
+
+namespace savepoint {
+
+namespace {
+
+struct Step {
+    std::string stage;
+    double cost;
+    std::function<void()> run;
+};
+
+constexpr size_t kBatchTokens = 512;
+
+using Clock = std::chrono::steady_clock;
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string of(const std::string& what, size_t i, size_t n) {
+    return what + " " + std::to_string(i + 1) + " of " + std::to_string(n);
+}
+
+}  // namespace
+
+struct Experiment::Impl {
+    Impl(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings asked,
+         std::shared_ptr<const Phi> given)
+        : model(model), tokenizer(tokenizer), settings(std::move(asked)), learned(std::move(given)) {
+        plan("reading the texts", 1, [this] { read(); });
+    }
+
+    void plan(std::string stage, double cost, std::function<void()> run) {
+        steps.push_back({std::move(stage), cost, std::move(run)});
+        planned += cost;
+    }
+
+    bool wants(PhiKind kind) const {
+        return std::find(settings.phi.begin(), settings.phi.end(), kind) != settings.phi.end();
+    }
+    bool wants(DetectorKind kind) const {
+        return std::find(settings.detectors.begin(), settings.detectors.end(), kind) != settings.detectors.end();
+    }
+
+    void read() {
+        std::vector<LabelledText> all;
+        if (!settings.builtin.empty()) {
+            all = builtin_texts(settings.builtin, tokenizer, settings.seed);
+        } else {
+            for (const TextSource& source : settings.data)
+                for (LabelledText& text : read_labelled(source)) all.push_back(std::move(text));
+        }
+        texts = chosen_groups(std::move(all), settings.most, settings.seed);
+        capture.emplace(model, settings.rotary);
+        ids.resize(texts.size());
+        runs.resize(texts.size());
+        for (size_t i = 0; i < texts.size(); ++i) {
+            ids[i] = encoded(texts[i]);
+            if (!texts[i].answers.empty()) plan(of("answer", i, texts.size()), 4, [this, i] { let_it_answer(i); });
+            if (texts[i].text.empty()) texts[i].text = texts[i].shown();
+        }
+        plan("batching", 0.1, [this] { plan_passes(); });
+    }
+
+    // In batches of one length; what follows is planned when the lengths are known.
+    void plan_passes() {
+        std::map<size_t, std::vector<size_t>> by_length;
+        for (size_t i = 0; i < ids.size(); ++i)
+            if (ids[i].size() >= 2 && static_cast<int64_t>(ids[i].size()) <= settings.longest)
+                by_length[ids[i].size()].push_back(i);
+        for (const auto& [length, all] : by_length) {
+            const size_t most = std::max<size_t>(1, kBatchTokens / length);
+            for (size_t first = 0; first < all.size(); first += most) {
+                const std::vector<size_t> batch(
+                    all.begin() + static_cast<std::ptrdiff_t>(first),
+                    all.begin() + static_cast<std::ptrdiff_t>(std::min(first + most, all.size())));
+                plan("forward pass, " + std::to_string(length) + " tokens", static_cast<double>(batch.size()),
+                     [this, batch] { forward(batch); });
+            }
+        }
+        plan_rest();
+    }
+
+    void plan_rest() {
+        plan("splitting", 0.1, [this] { part_texts(); });
+        if (wants(DetectorKind::relative_mahalanobis)) plan("background texts", 30, [this] { run_background(); });
+        if (wants(PhiKind::hedgehog) && !learned) plan("learning phi", 200, [this] { learn(); });
+        plan("baselines", 1, [this] { baselines(); });
+        plan_features();
+        plan("done", 0.1, [this] { result.seconds = since(started); });
+    }
+
+    std::vector<TokenId> encoded(const LabelledText& text) const {
+        if (!text.ids.empty()) return text.ids;
+        std::vector<ChatMessage> turns = text.turns;
+        if (turns.empty() && settings.chat) turns = {{"user", text.text}};
+        if (turns.empty()) return tokenizer.encode(text.text, /*parse_special=*/false);
+        if (turns.back().role != "assistant") return tokenizer.encode(tokenizer.apply_chat_template(turns));
+        const std::string said = turns.back().content;
+        turns.pop_back();
+        std::vector<TokenId> ids = tokenizer.encode(tokenizer.apply_chat_template(turns));
+        const std::vector<TokenId> answer = tokenizer.encode(said, /*parse_special=*/false);
+        ids.insert(ids.end(), answer.begin(), answer.end());
+        return ids;
+    }
+
+    // The model's own greedy answer, and whether it is one of those known.
+    void let_it_answer(size_t i) {
+        const Clock::time_point start = Clock::now();
+        const std::vector<TokenId> answer = greedy_answer(model, tokenizer, ids[i], settings.answer_tokens);
+        const std::string said = tokenizer.decode(answer);
+        texts[i].anomalous = !mentions_any(said, texts[i].answers);
+        texts[i].text += "\nassistant: " + said;
+        ids[i].insert(ids[i].end(), answer.begin(), answer.end());
+        result.forward_seconds += since(start);
+    }
+
+    void forward(const std::vector<size_t>& batch) {
+        const Clock::time_point start = Clock::now();
+        std::vector<std::vector<TokenId>> sequences;
+        for (const size_t i : batch) sequences.push_back(ids[i]);
+        std::vector<TextRun> made = run_texts(*capture, sequences);
+        for (size_t k = 0; k < batch.size(); ++k) runs[batch[k]] = std::move(made[k]);
+        result.forward_seconds += since(start);
+    }
+
+    // Only texts that take part go on.
+    void part_texts() {
+        std::vector<int64_t> length;
+        for (const TextRun& run : runs) length.push_back(run.tokens);
+        std::vector<bool> kept(texts.size(), true);
+        if (settings.length_matched) kept = length_matched(texts, length);
+        for (size_t i = 0; i < texts.size(); ++i) kept[i] = kept[i] && length[i] > 0;
+        const std::vector<Part> parts = split(texts, kept, settings.train_fraction, settings.seed);
+        std::vector<TextRun> some;
+        for (size_t i = 0; i < texts.size(); ++i) {
+            if (parts[i] == Part::left_out) {
+                ++result.left_out;
+                continue;
+            }
+            some.push_back(std::move(runs[i]));
+            judge.part.push_back(parts[i]);
+            judge.label.push_back(texts[i].anomalous);
+            if (parts[i] == Part::test)
+                result.texts.push_back({texts[i].text, texts[i].group, texts[i].anomalous, some.back().tokens});
+        }
+        runs = std::move(some);
+        judge.prepare(result, settings);
+    }
+
+    void run_background() {
+        std::vector<int64_t> lengths;
+        for (size_t i = 0; i < runs.size(); ++i)
+            if (judge.is_reference(i)) lengths.push_back(runs[i].tokens);
+        for (const std::vector<TokenId>& text : plain_texts(tokenizer, lengths, settings.background, settings.seed))
+            runs.push_back(run_texts(*capture, {text}).front());
+        judge.background = static_cast<int64_t>(runs.size() - judge.part.size());
+    }
+
+    void learn() {
+        PhiRankingSettings how;
+        how.hedgehog_steps = settings.hedgehog_steps;
+        learned = fit_hedgehog(model, tokenizer, how, settings.rotary);
+    }
+
+    void baselines() {
+        std::vector<double> length, surprise;
+        for (size_t i = 0; i < judge.part.size(); ++i) {
+            if (judge.part[i] != Part::test) continue;
+            length.push_back(static_cast<double>(runs[i].tokens));
+            surprise.push_back(-runs[i].mean_log_probability);
+        }
+        ExperimentRow row;
+        row.features = 1;
+        row.source = "length";
+        judge.add(result, row, length);
+        row.source = "log_probability";
+        judge.add(result, row, surprise);
+    }
+
+    std::vector<int64_t> all_layers() const {
+        std::vector<bool> wanted(static_cast<size_t>(model.config().layers), false);
+        for (const LayerChoice choice : settings.layers)
+            for (const int64_t layer : layers_of(choice, model.config().layers)) wanted[layer] = true;
+        std::vector<int64_t> out;
+        for (size_t i = 0; i < wanted.size(); ++i)
+            if (wanted[i]) out.push_back(static_cast<int64_t>(i));
+        return out;
+    }
+
+    std::shared_ptr<const Phi> map(PhiKind kind) const {
+        if (kind == PhiKind::hedgehog) return learned;
+        PhiSettings phi;
+        phi.kind = kind;
+        phi.rotary = settings.rotary;
+        phi.favor_seed = settings.seed;
+        return std::make_shared<const Phi>(phi, model.config().head_dim);
+    }
+
+    void plan_features() {
+        plan("reading activations", 2, [this] {
+            std::vector<at::Tensor> rows;
+            for (const TextRun& run : runs) rows.push_back(run.hidden);
+            table = at::stack(rows);
+        });
+        plan_judging("activation", "", "");
+        for (const PhiKind kind : settings.phi) {
+            for (const StateForm form : settings.forms) {
+                const std::string phi = to_string(kind), name = to_string(form);
+                plan("reading states, " + phi + ", " + name, 10, [this, kind, form] {
+                    std::vector<bool> reference(runs.size(), false);
+                    for (size_t i = 0; i < judge.part.size(); ++i) reference[i] = judge.is_reference(i);
+                    const FormTable made = form_table(runs, reference, map(kind), form, all_layers());
+                    table = made.values;
+                    result.masked += made.masked;
+                });
+                plan_judging("state", phi, name);
+            }
+        }
+    }
+
+    void plan_judging(const std::string& source, const std::string& phi, const std::string& form) {
+        for (const LayerChoice choice : settings.layers) {
+            const std::string layers = to_string(choice);
+            const std::string what = source + (phi.empty() ? "" : ", " + phi + ", " + form) + ", layers: " + layers;
+            plan("judging " + what, choice == LayerChoice::all ? 8 : 3, [=, this] {
+                ExperimentRow row;
+                row.source = source;
+                row.phi = phi;
+                row.form = form;
+                row.layers = layers;
+                const std::vector<int64_t> chosen = layers_of(choice, model.config().layers);
+                judge.add_all(result, row, table.index_select(1, at::tensor(chosen, at::kLong)).flatten(1), settings);
+            });
+        }
+    }
+
+    const Transformer& model;
+    const Tokenizer& tokenizer;
+    ExperimentSettings settings;
+    std::shared_ptr<const Phi> learned;
+    std::optional<AttentionCapture> capture;
+    std::vector<LabelledText> texts;
+    std::vector<std::vector<TokenId>> ids;
+    std::vector<TextRun> runs;  // of the texts that take part, then of the background
+    at::Tensor table;           // [runs, layers, width] of the choice at work
+    ExperimentJudge judge;
+    ExperimentResult result;
+    Clock::time_point started = Clock::now();
+    std::deque<Step> steps;
+    double planned = 0, spent = 0;
+};
+
+Experiment::Experiment(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings settings,
+                       std::shared_ptr<const Phi> learned)
+    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings), std::move(learned))) {}
+
+Experiment::~Experiment() = default;
+
+void Experiment::step() {
+    if (done()) return;
+    const Step step = std::move(impl_->steps.front());
+    impl_->steps.pop_front();
+    step.run();
+    impl_->spent += step.cost;
+}
+
+bool Experiment::done() const { return impl_->steps.empty(); }
+
+double Experiment::progress() const {
+    if (impl_->spent == 0) return 0;  // until the texts are read nothing is known of what follows
+    return done() ? 1 : impl_->spent / impl_->planned;
+}
+
+std::string Experiment::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+
+const ExperimentSettings& Experiment::settings() const { return impl_->settings; }
+
+const ExperimentResult& Experiment::result() const { return impl_->result; }
+
+}  // namespace savepoint

@@ -1,0 +1,129 @@
+#include "core/analysis/experiment_run.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/analysis/phi_state.h"
+#include "core/analysis/state_forms.h"
+#include "core/model/error.h"
+
+namespace savepoint {
+
+namespace {
+
+double mean_log_probability(const at::Tensor& logits, const std::vector<TokenId>& ids) {
+    const auto n = static_cast<int64_t>(ids.size());
+    if (n < 2) return 0;
+    at::Tensor next = at::empty({n - 1, 1}, at::kLong);
+    for (int64_t i = 1; i < n; ++i) next.data_ptr<int64_t>()[i - 1] = ids[static_cast<size_t>(i)];
+    const at::Tensor rows = logits.reshape({n, -1}).slice(0, 0, n - 1).to(at::kCPU);
+    return (rows.gather(1, next).squeeze(1) - rows.logsumexp(1)).mean().item<double>();
+}
+
+// Rows [texts, width] -> [texts, components + 1]: coordinates on the first principal axes of the reference rows, and
+// the distance from their span.
+at::Tensor reduced(const at::Tensor& rows, const at::Tensor& reference) {
+    const at::Tensor fitted = rows.index_select(0, reference), mean = fitted.mean(0);
+    const at::Tensor centred = fitted - mean, all = rows - mean;
+    const int64_t n = centred.size(0);
+    auto [values, vectors] = at::linalg_eigh(at::mm(centred, centred.t()), "L");
+    int64_t kept = std::min<int64_t>(kMatrixComponents, n - 1);
+    const double least = 1e-12 * values[n - 1].item<double>();
+    while (kept > 0 && values[n - kept].item<double>() <= least) --kept;
+    at::Tensor out = at::zeros({rows.size(0), kMatrixComponents + 1}, rows.options());
+    at::Tensor rest = all.square().sum(1);
+    if (kept > 0) {
+        const at::Tensor axes =
+            at::mm(centred.t(), vectors.slice(1, n - kept, n).flip(1)) / values.slice(0, n - kept, n).flip(0).sqrt();
+        const at::Tensor along = at::mm(all, axes);
+        out.slice(1, 0, kept).copy_(along);
+        rest = rest - along.square().sum(1);
+    }
+    out.select(1, kMatrixComponents).copy_(rest.clamp_min(0).sqrt());
+    return out;
+}
+
+at::Tensor indices(const std::vector<bool>& which) {
+    std::vector<int64_t> list;
+    for (size_t i = 0; i < which.size(); ++i)
+        if (which[i]) list.push_back(static_cast<int64_t>(i));
+    return at::tensor(list, at::kLong);
+}
+
+FormValues values_of(const TextRun& run, const std::shared_ptr<const Phi>& phi, StateForm form) {
+    PhiState state;
+    state.phi = phi;
+    state.add(run.key, run.value);
+    return form_values(form, state, form == StateForm::mean_query ? run.mean_query : run.query);
+}
+
+FormTable matrix_table(const std::vector<TextRun>& runs, const std::vector<bool>& reference, const Phi& phi,
+                       StateForm form, const std::vector<int64_t>& layers) {
+    const at::Tensor fitted = indices(reference);
+    if (fitted.numel() < 2) throw InputError("experiment: at least two normal training texts are needed");
+    FormTable table;
+    for (const int64_t layer : layers) {
+        const auto one = std::make_shared<const Phi>(phi.of_layer(layer));
+        std::vector<at::Tensor> rows;  // [kv_heads, features x head_dim] each
+        for (const TextRun& run : runs) {
+            const TextRun slice{
+                run.key.slice(1, layer, layer + 1), run.value.slice(1, layer, layer + 1), {}, {}, {}, 0, run.tokens};
+            const FormValues values = values_of(slice, one, form);
+            rows.push_back(values.values[0]);
+            table.masked += values.masked;
+        }
+        const at::Tensor all = at::stack(rows);  // [texts, kv_heads, features x head_dim]
+        std::vector<at::Tensor> parts;
+        for (int64_t head = 0; head < all.size(1); ++head)
+            parts.push_back(reduced(all.select(1, head).to(at::kDouble), fitted).to(at::kFloat));
+        const at::Tensor width = at::cat(parts, 1);
+        if (!table.values.defined())
+            table.values = at::zeros({width.size(0), runs.front().key.size(1), width.size(1)}, at::kFloat);
+        table.values.select(1, layer).copy_(width);
+    }
+    return table;
+}
+
+}  // namespace
+
+std::vector<TextRun> run_texts(AttentionCapture& capture, const std::vector<std::vector<TokenId>>& batch) {
+    ForwardOptions options;
+    options.logits = Logits::all;
+    const std::vector<AttentionRun> attention = capture.run(batch, options);
+    const auto tokens = static_cast<int64_t>(batch.front().size()), count = static_cast<int64_t>(batch.size());
+    const at::Tensor hidden = capture.output().rows.hidden;  // [count x tokens, layers, d_model]
+    const at::Tensor logits = capture.output().logits.reshape({count, tokens, -1});
+    std::vector<TextRun> runs;
+    for (int64_t i = 0; i < count; ++i) {
+        const AttentionRun& one = attention[static_cast<size_t>(i)];
+        TextRun run;
+        run.tokens = tokens;
+        run.key = one.key.clone();  // a view would keep the whole batch alive
+        run.value = one.value.clone();
+        run.query = one.query[tokens - 1].clone();
+        run.mean_query = one.query.mean(0);
+        run.hidden = hidden[i * tokens + tokens - 1].clone();
+        run.mean_log_probability = mean_log_probability(logits[i], batch[static_cast<size_t>(i)]);
+        runs.push_back(std::move(run));
+    }
+    return runs;
+}
+
+FormTable form_table(const std::vector<TextRun>& runs, const std::vector<bool>& reference,
+                     const std::shared_ptr<const Phi>& phi, StateForm form, const std::vector<int64_t>& layers) {
+    if (runs.empty()) throw InputError("experiment: there are no texts");
+    if (is_matrix(form)) return matrix_table(runs, reference, *phi, form, layers);
+    FormTable table;
+    std::vector<at::Tensor> rows;
+    for (const TextRun& run : runs) {
+        const FormValues values = values_of(run, phi, form);
+        rows.push_back(values.values.flatten(1));
+        table.masked += values.masked;
+    }
+    table.values = at::stack(rows);
+    return table;
+}
+
+}  // namespace savepoint

@@ -1,0 +1,58 @@
+#include "core/analysis/learned_phi.h"
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+
+#include "core/model/error.h"
+#include "core/sidecar/tensor_fields.h"
+#include "core/state/safetensors.h"
+
+namespace savepoint {
+
+namespace {
+
+constexpr const char* kFormat = "savepoint-hedgehog";
+
+std::string path_in(const std::string& folder, bool rotary) {
+    return (std::filesystem::path(folder) / (rotary ? "hedgehog-rotary.safetensors" : "hedgehog.safetensors")).string();
+}
+
+}  // namespace
+
+void save_learned_phi(const std::string& folder, const Phi& phi, const std::string& model_sha256) {
+    if (phi.settings().kind != PhiKind::hedgehog) throw InputError("phi: only a learned one is saved");
+    std::error_code problem;
+    std::filesystem::create_directories(folder, problem);
+    if (problem) throw FileError(folder, "cannot be made: " + problem.message() + "; choose another folder");
+    TensorFile file;
+    file.tensors["query"] = phi.query_maps();
+    file.tensors["key"] = phi.key_maps();
+    file.metadata["format"] = kFormat;
+    file.metadata["model_sha256"] = model_sha256;
+    file.metadata["digest"] = content_digest(file);
+    write_safetensors(path_in(folder, phi.settings().rotary), file);
+}
+
+std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256) {
+    const std::string path = path_in(folder, rotary);
+    if (!std::filesystem::exists(path)) return nullptr;
+    const TensorFile file = read_safetensors(path);
+    const auto entry = [&](const char* key) {
+        const auto found = file.metadata.find(key);
+        return found == file.metadata.end() ? std::string() : found->second;
+    };
+    if (entry("format") != kFormat || !file.tensors.contains("query") || !file.tensors.contains("key"))
+        throw FileError(path, "is not a learned phi; fit it again with `savepoint phi --phi hedgehog`");
+    check_digest(file, path);
+    if (entry("model_sha256") != model_sha256)
+        throw FileError(path, "was learned on another model; fit it again with `savepoint phi --phi hedgehog`");
+    const at::Tensor query = file.tensors.at("query").to(at::kFloat), key = file.tensors.at("key").to(at::kFloat);
+    if (!query.isfinite().all().item<bool>() || !key.isfinite().all().item<bool>())
+        throw FileError(path, "holds a value that is not finite; fit it again");
+    PhiSettings settings;
+    settings.rotary = rotary;
+    return std::make_shared<const Phi>(Phi::hedgehog(settings, query, key));
+}
+
+}  // namespace savepoint

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/analysis/phi.h"
+
+namespace savepoint {
+
+// A fitted hedgehog beside the sidecar of its model: hedgehog.safetensors, or hedgehog-rotary.safetensors for keys and
+// queries after rotary embedding. load gives null where there is none, and throws FileError where it is damaged or of
+// another model.
+void save_learned_phi(const std::string& folder, const Phi& phi, const std::string& model_sha256);
+std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256);
+
+}  // namespace savepoint
