@@ -11,6 +11,7 @@
 #include "core/model/error.h"
 #include "core/model/sha256.h"
 #include "core/sidecar/fit.h"
+#include "core/sidecar/metric_calibration.h"
 #include "core/sidecar/network_trainer.h"
 #include "core/sidecar/noise.h"
 #include "core/sidecar/sensitivity.h"
@@ -26,7 +27,7 @@ constexpr size_t kSampleSequences = 8;  // of the text to fit on, not trained on
 constexpr int kStepTrials = 5;
 
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
-constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.35, kMomentsCost = 0.4, kDecomposeCost = 4,
+constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.35, kMomentsCost = 0.4, kCalibrationCost = 1.6,
                  kRateCost = 4, kStepCost = 0.5, kKlCost = 1.2, kLookCost = 1.5, kExactCost = 0.4, kTrialCost = 0.4,
                  kStepTrialCost = 2;
 
@@ -110,20 +111,25 @@ struct CodecTraining::Impl {
                      });
         }
         plan("preparing the transform", 0.1, [this] {
-            std::optional<Sensitivity> sensitivity;
             if (part() != CodedPart::hidden) sensitivity = gradients.finish();
-            transform_fit.emplace(model.shared_weights(), transform_settings(), std::move(sensitivity));
+            transform_fit.emplace(model.shared_weights(), transform_settings(), sensitivity);
         });
         for (size_t i = 0; i < fit.size(); ++i) {
             plan(of("running the model on text", i, fit.size()), kForwardCost,
                  [=, this] { rows = run({fit[i]}).rows; });
             plan(of("moments of text", i, fit.size()), kMomentsCost, [=, this] { add_moments(i); });
         }
-        const auto group_size = settings.codec.group_size;
-        const int64_t groups = (model.config().layers + group_size - 1) / group_size;
-        for (int64_t g = 0; g < groups; ++g)
-            plan(of("decomposing group", static_cast<size_t>(g), static_cast<size_t>(groups)), kDecomposeCost,
-                 [=, this] { transform_fit->decompose(g); });
+        const auto calibrating = std::make_shared<std::optional<TransformDecomposition>>();
+        TransformDecomposition::Text text{{}, settings.prefix, settings.exact_first};
+        for (size_t i = 0; i < fit.size() && part() != CodedPart::hidden; ++i)
+            if (in_sample(i)) text.sequences.push_back(fit[i]);
+        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.codec.group_size,
+                                                            static_cast<int64_t>(text.sequences.size()));
+        plan("decomposing groups", 0,
+             [=, this] { calibrating->emplace(model, *transform_fit, sensitivity, text, settings.codec.ratio); });
+        for (int64_t i = 0; i < count; ++i)
+            plan(of("decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
+                 kCalibrationCost, [calibrating] { (*calibrating)->step(); });
         for (const double multiple : settings.bracket)
             plan("allocating bits", kRateCost,
                  [=, this] { waiting.push_back(transform_fit->codec(settings.codec.ratio * multiple)); });
@@ -455,6 +461,7 @@ struct CodecTraining::Impl {
     const Tokenizer& tokenizer;
     TrainingSettings settings;
     SensitivityFit gradients;
+    std::optional<Sensitivity> sensitivity;
     std::vector<std::vector<TokenId>> fit, look_ids;
     std::string data_sha256;
     std::optional<CodecEvaluation> evaluation;

@@ -98,8 +98,10 @@ class TransformFit final : public RunCodecFit {
     void add(const CodedRun& run) override;
     std::vector<std::shared_ptr<const RunCodec>> finish() override;
 
-    // finish() in parts, for a job: decompose each group, then make the codec of each rate.
+    // finish() in parts, for a job: decompose each group, then make the codec of each rate. In another metric, all groups
+    // are decomposed again.
     int64_t groups() const;
+    void set_sensitivity(Sensitivity sensitivity);
     void decompose(int64_t group);
     std::shared_ptr<const TransformCodec> codec(double ratio);
 

@@ -11,6 +11,7 @@
 #include "core/sidecar/codec_transform.h"
 #include "core/sidecar/fit.h"
 #include "core/sidecar/reference_text.h"
+#include "core/sidecar/metric_calibration.h"
 #include "core/sidecar/sensitivity.h"
 
 namespace savepoint {
@@ -18,11 +19,12 @@ namespace savepoint {
 namespace {
 
 constexpr int64_t kSequence = 256;  // of the text that is fitted on
-constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3;
+constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3, kSensitivityPrefix = 192;
+constexpr size_t kCalibrationSequences = 6;
 
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
-                 kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4, kLongRunCost = 14;
+                 kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4, kLongRunCost = 14, kCalibrationCost = 1.6;
 
 struct Planned {
     std::string stage;
@@ -113,7 +115,7 @@ struct RateDistortion::Impl {
                     static_cast<size_t>(batches)),
                  kGradientCost, [=, this] {
                      const auto first = fit.begin() + b * kSensitivityBatch;
-                     gradients.add({first, first + kSensitivityBatch}, 192, settings.exact_first);
+                     gradients.add({first, first + kSensitivityBatch}, kSensitivityPrefix, settings.exact_first);
                  });
         plan("sensitivity", 0.1, [this] { sensitivity = gradients.finish(); });
     }
@@ -180,10 +182,7 @@ struct RateDistortion::Impl {
         if (saved) enlist(saved);
         const auto list = saved ? std::vector<std::pair<TransformSettings, bool>>() : transforms();
         for (size_t f = 0; f < list.size(); ++f) {
-            const int64_t groups = (model.config().layers + settings.group_size - 1) / settings.group_size;
-            for (int64_t g = 0; g < groups; ++g)
-                plan(list[f].first.label + ": decomposing group " + std::to_string(g + 1), kDecomposeCost,
-                     [=, this] { transform_fits[f]->decompose(g); });
+            plan_decomposition(f, list[f].first.label, list[f].second);
             for (const double ratio : settings.ratios)
                 plan(list[f].first.label + ": allocating bits", kRateCost,
                      [=, this] { enlist(transform_fits[f]->codec(ratio)); });
@@ -192,6 +191,27 @@ struct RateDistortion::Impl {
         if (settings.baselines && !saved) plan("finishing the baselines", 2, [this] { enlist_baselines(); });
         // As many as are enlisted by then; each step plans the next, in front of the queue.
         plan("judging", kTrialCost, [this] { judge_next(); });
+    }
+
+    // The text that calibrates is what the transform keeps for its tables, not what its moments are from.
+    TransformDecomposition::Text calibration_text() const {
+        TransformDecomposition::Text text{{}, kSensitivityPrefix, settings.exact_first};
+        for (size_t i = 2; i < fit.size() && text.sequences.size() < kCalibrationSequences; i += 5)
+            text.sequences.push_back(fit[i]);
+        return text;
+    }
+
+    void plan_decomposition(size_t f, const std::string& label, bool weighted) {
+        auto job = std::make_shared<std::optional<TransformDecomposition>>();
+        plan(label + ": decomposing groups", 0, [=, this] {
+            job->emplace(model, *transform_fits[f], weighted ? sensitivity : std::nullopt, calibration_text(),
+                         std::sqrt(settings.ratios.front() * settings.ratios.back()));
+        });
+        const int64_t sequences = weighted ? static_cast<int64_t>(calibration_text().sequences.size()) : 0;
+        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.group_size, sequences);
+        for (int64_t i = 0; i < count; ++i)
+            plan(of(label + ": decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
+                 weighted ? kCalibrationCost : kDecomposeCost, [job] { (*job)->step(); });
     }
 
     void enlist(std::shared_ptr<const RunCodec> codec) { waiting.push_back(std::move(codec)); }

@@ -139,7 +139,6 @@ struct TransformFit::Impl {
         TransformCodec::Group& group = groups[g];
         group.blocks = blocks[g];
         const at::Tensor mean = moments[g].mean(), covariance = moments[g].covariance();
-        moments[g] = {};
         group.mean = mean.slice(0, 0, all).clone();
         at::Tensor residual = covariance.slice(0, 0, all).slice(1, 0, all);
         if (covariance.size(0) > all) {
@@ -302,6 +301,13 @@ void TransformFit::add(const CodedRun& run) {
 }
 
 int64_t TransformFit::groups() const { return static_cast<int64_t>(impl_->blocks.size()); }
+void TransformFit::set_sensitivity(Sensitivity sensitivity) {
+    impl_->sensitivity = std::move(sensitivity);
+    impl_->roots.clear();
+    impl_->root.clear();
+    impl_->inverse.clear();
+    impl_->last_step = 0;
+}
 void TransformFit::decompose(int64_t group) { impl_->decompose(static_cast<size_t>(group)); }
 std::shared_ptr<const TransformCodec> TransformFit::codec(double ratio) { return impl_->make(ratio); }
 
