@@ -36,8 +36,8 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     below_centre = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Down, 0.55f, nullptr, &centre);
     ImGui::DockBuilderDockWindow("Transcript", left);
     ImGui::DockBuilderDockWindow("Thought graph", centre);
-    ImGui::DockBuilderDockWindow("Trajectory", below_centre);
-    for (const char* title : {"Latent editor", "Projection", "Drift", "Patching"})
+    for (const char* title : {"Trajectory", "Attention"}) ImGui::DockBuilderDockWindow(title, below_centre);
+    for (const char* title : {"Latent editor", "Projection", "Drift", "Patching", "Logit lens", "Collapse"})
         ImGui::DockBuilderDockWindow(title, right);
     for (const char* title :
          {"Anomaly", "Reconstruction", "Rate and distortion", "Training", "Model and sidecar", "Jobs and log"})

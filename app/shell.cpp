@@ -119,7 +119,7 @@ void Shell::draw_dockspace() {
     if (fresh || reset_layout_) {
         const float bar = ImGui::GetFrameHeight();
         build_default_layout(dockspace_, {view->WorkSize.x, view->WorkSize.y - (fresh ? bar : 0)});
-        front_ = {"Latent editor", "Anomaly", "Transcript"};
+        front_ = {"Trajectory", "Latent editor", "Anomaly", "Transcript"};
     }
     if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
     reset_layout_ = false;

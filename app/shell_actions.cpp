@@ -22,6 +22,9 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"codecs.csv", "Rate and distortion of codecs (CSV)"},
                                             {"drift.csv", "Drift of two thoughts (CSV)"},
                                             {"patch.csv", "Patching map (CSV)"},
+                                            {"lens.csv", "Logit lens (CSV)"},
+                                            {"attention.csv", "Attention of the token (CSV)"},
+                                            {"diagnosis.csv", "Signs of collapse (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};
     return all;
 }

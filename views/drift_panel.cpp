@@ -136,10 +136,10 @@ void DriftPanel::draw_first(Frame& frame, const DriftView& view, const DriftMap&
         return;
     }
     const auto pair = static_cast<size_t>(first->pair);
-    std::snprintf(text, sizeof text, "First drift: \"%s\" at %d, %s%s  (%.2f)###first",
+    std::snprintf(text, sizeof text, "First drift: \"%s\" at %d, %s%s: %.0f %% of unrelated###first",
                   drawable(visible(view.runs->text_b[pair])).c_str(), static_cast<int>(view.runs->pairs[pair].b),
                   row_name(view, map, first->row).c_str(),
-                  map.heads > 1 ? (", KV head " + std::to_string(first->head)).c_str() : "", first->distance);
+                  map.heads > 1 ? (", KV head " + std::to_string(first->head)).c_str() : "", 100 * first->distance);
     if (ImGui::Button(text)) select_pair(frame, *view.runs, first->pair);
     tooltip(
         "The earliest token, read by both, whose states lie outside the noise band, and its lowest layer. Click: "

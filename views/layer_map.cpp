@@ -51,6 +51,7 @@ LayerMap::Hit LayerMap::draw(const char* id, ImVec2 size, const Contents& conten
                          contents.rows,
                          true};
         draw_cells(draw, cells, [&](int64_t column, int64_t row) { return contents.colour(first + column, row); });
+        draw_cell_texts(draw, contents, cells);
     }
     draw->PopClipRect();
     small_text(draw, {at.x, grid_.max.y + 2}, palette::text_dim, contents.column_title);
@@ -65,6 +66,20 @@ LayerMap::Hit LayerMap::draw(const char* id, ImVec2 size, const Contents& conten
         hit.clicked = hit.hovered && ImGui::IsItemClicked();
     }
     return hit;
+}
+
+void LayerMap::draw_cell_texts(ImDrawList* draw, const Contents& contents, const Grid& cells) const {
+    const ImVec2 size = cells.cell_size();
+    if (!contents.cell_text || size.x < 2.6f * em() || size.y < small_height()) return;
+    for (int64_t column = 0; column < cells.columns; ++column)
+        for (int64_t row = 0; row < cells.rows; ++row) {
+            const ImVec2 low = cells.cell_min(column, row);
+            const ImU32 ink = readable_on(contents.colour(axis_.first() + column, row));
+            draw->PushClipRect({low.x + 2, low.y}, {low.x + size.x - 2, low.y + size.y}, true);
+            small_text(draw, {low.x + 3, low.y + (size.y - small_height()) / 2 - 1}, ink,
+                       contents.cell_text(axis_.first() + column, row));
+            draw->PopClipRect();
+        }
 }
 
 // Texts where each has the room of a few letters, numbers at round steps elsewhere.

@@ -12,15 +12,16 @@
 namespace savepoint::views {
 
 // A heat map of layers (upward) by tokens, or by anything else along a row: labels, zoom and pan, what is under the
-// mouse. Tokens that share a pixel column show the one whose value comes first in the colour function's order.
+// mouse.
 class LayerMap {
    public:
     struct Contents {
         int64_t columns = 0, rows = 0;
         std::function<ImU32(int64_t column, int64_t row)> colour;
-        std::function<std::string(int64_t column)> label;   // text under a column, where there is room
-        std::function<std::string(int64_t column)> number;  // where there is not
-        std::function<std::string(int64_t row)> row_label;  // null: its number
+        std::function<std::string(int64_t column)> label;                   // text under a column, where there is room
+        std::function<std::string(int64_t column)> number;                  // where there is not
+        std::function<std::string(int64_t row)> row_label;                  // null: its number
+        std::function<std::string(int64_t column, int64_t row)> cell_text;  // in a cell, where it has the room
         std::string row_title = "layer", column_title = "token";
     };
     struct Hit {
@@ -36,6 +37,7 @@ class LayerMap {
     void reset() { axis_.reset(); }
 
    private:
+    void draw_cell_texts(ImDrawList* draw, const Contents& contents, const Grid& cells) const;
     void draw_column_labels(ImDrawList* draw, const Contents& contents, float y) const;
 
     TokenAxis axis_;

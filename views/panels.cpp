@@ -1,10 +1,13 @@
 #include "views/panels.h"
 
 #include "views/anomaly_panel.h"
+#include "views/attention_panel.h"
+#include "views/collapse_panel.h"
 #include "views/drift_panel.h"
 #include "views/graph_panel.h"
 #include "views/jobs_panel.h"
 #include "views/latent_editor_panel.h"
+#include "views/lens_panel.h"
 #include "views/model_panel.h"
 #include "views/patching_panel.h"
 #include "views/projection_panel.h"
@@ -25,6 +28,9 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<ProjectionPanel>());
     panels.push_back(std::make_unique<DriftPanel>());
     panels.push_back(std::make_unique<PatchingPanel>());
+    panels.push_back(std::make_unique<LensPanel>());
+    panels.push_back(std::make_unique<AttentionPanel>());
+    panels.push_back(std::make_unique<CollapsePanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
     panels.push_back(std::make_unique<RateDistortionPanel>());

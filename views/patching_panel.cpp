@@ -25,9 +25,7 @@ constexpr const char* kRecoveredTip =
 constexpr const char* kKlTip =
     "KL(a || patched b) of the next-token distribution, in nats: 0 once a's outcome is there in full.";
 
-ImU32 recovered_colour(float share) { return std::isnan(share) ? sequential(NAN) : diverging(0.5f + 0.5f * share); }
-
-std::string quoted(const std::string& text) { return "\"" + drawable(visible(text)) + "\""; }
+ImU32 recovered_colour(float share) { return std::isnan(share) ? palette::background : diverging(0.5f + 0.5f * share); }
 
 }  // namespace
 
@@ -48,27 +46,6 @@ void PatchingPanel::draw_runs(Frame& frame) {
     ImGui::SameLine();
     if (ImGui::Button("Swap")) std::swap(runs_.a, runs_.b), runs_.chosen = true;
     tooltip("Exchange source and destination.");
-}
-
-bool PatchingPanel::token_combo(const char* id, const char* name, const std::vector<CandidateView>& offered,
-                                TokenId& chosen, const char* tip) const {
-    std::string shown = std::string(name) + ": automatic";
-    for (const CandidateView& candidate : offered)
-        if (candidate.id == chosen) shown = std::string(name) + ": " + quoted(candidate.text);
-    bool changed = false;
-    ImGui::SetNextItemWidth(10.5f * em());
-    if (ImGui::BeginCombo(id, shown.c_str())) {
-        if (ImGui::Selectable("automatic", chosen < 0)) chosen = -1, changed = true;
-        for (const CandidateView& candidate : offered) {
-            char entry[96];
-            std::snprintf(entry, sizeof entry, "%s  %.1f %%###%d", quoted(candidate.text).c_str(),
-                          100 * candidate.probability, static_cast<int>(candidate.id));
-            if (ImGui::Selectable(entry, candidate.id == chosen)) chosen = candidate.id, changed = true;
-        }
-        ImGui::EndCombo();
-    }
-    tooltip(tip);
-    return changed;
 }
 
 void PatchingPanel::draw_outcome(Frame& frame) {
@@ -129,8 +106,8 @@ const PatchScores* PatchingPanel::shown_scores(const PatchView& view) const {
 void PatchingPanel::draw_result(const PatchView& view) const {
     char text[320];
     std::snprintf(text, sizeof text, "After token %d: %s in a against %s in b",
-                  static_cast<int>(view.request.destination_end), quoted(view.target).c_str(),
-                  quoted(view.distractor).c_str());
+                  static_cast<int>(view.request.destination_end), quoted_token(view.target).c_str(),
+                  quoted_token(view.distractor).c_str());
     ImGui::TextUnformatted(text);
     tooltip(
         "The outcome: the next-token distribution after this token. Its score is the logit of the first token minus "
@@ -191,7 +168,7 @@ void PatchingPanel::draw_map(Frame& frame, const PatchView& view, const PatchSco
     contents.colour = [&](int64_t column, int64_t layer) {
         const auto at = static_cast<size_t>(layer * scores.columns + column);
         if (measure_ == 0) return recovered_colour(recovered(view, scores.logit_difference[at]));
-        return sequential(scores.kl[at] / most);
+        return std::isnan(scores.kl[at]) ? palette::background : sequential(scores.kl[at] / most);
     };
     if (heads)
         contents.column_title = "head";

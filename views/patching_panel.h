@@ -27,8 +27,6 @@ class PatchingPanel : public Panel {
     void draw_choices(const PatchView& view);
     void draw_map(Frame& frame, const PatchView& view, const PatchScores& scores);
     void draw_tooltip(const PatchView& view, const PatchScores& scores, int64_t column, int64_t layer) const;
-    bool token_combo(const char* id, const char* name, const std::vector<CandidateView>& offered, TokenId& chosen,
-                     const char* tip) const;
     void start(Frame& frame) const;
     const PatchScores* shown_scores(const PatchView& view) const;
 

@@ -127,4 +127,33 @@ void causal_progress(Frame& frame, CausalState state, double progress, const std
     }
 }
 
+std::string quoted_token(const std::string& text) { return "\"" + drawable(visible(text)) + "\""; }
+
+bool token_combo(const char* id, const char* name, const std::vector<CandidateView>& offered, TokenId& chosen,
+                 const char* tip) {
+    std::string shown = std::string(name) + ": automatic";
+    for (const CandidateView& candidate : offered)
+        if (candidate.id == chosen) shown = std::string(name) + ": " + quoted_token(candidate.text);
+    bool changed = false;
+    ImGui::SetNextItemWidth(9.5f * em());
+    if (ImGui::BeginCombo(id, shown.c_str())) {
+        if (ImGui::Selectable("automatic", chosen < 0)) chosen = -1, changed = true;
+        for (const CandidateView& candidate : offered) {
+            char entry[96];
+            std::snprintf(entry, sizeof entry, "%s  %.1f %%###%d", quoted_token(candidate.text).c_str(),
+                          100 * candidate.probability, static_cast<int>(candidate.id));
+            if (ImGui::Selectable(entry, candidate.id == chosen)) chosen = candidate.id, changed = true;
+        }
+        ImGui::EndCombo();
+    }
+    tooltip(tip);
+    return changed;
+}
+
+void legend_in_row(const char* label, const char* low, const char* high, const std::function<ImU32(float)>& colour,
+                   const char* tip) {
+    ImGui::SetCursorPosY(ImGui::GetCursorPosY() + (ImGui::GetFrameHeight() - small_height()) / 2);
+    gradient_legend(label, low, high, colour, tip);
+}
+
 }  // namespace savepoint::views

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "core/workbench/snapshot.h"
 #include "views/frame.h"
@@ -37,5 +39,13 @@ void alignment_line(const RunPairView& runs);
 // A bar while it runs, the message when it failed, a note when it was cancelled.
 void causal_progress(Frame& frame, CausalState state, double progress, const std::string& stage,
                      const std::string& error, const char* job);
+
+std::string quoted_token(const std::string& text);  // with its spaces made visible
+// A choice among the likely next tokens, -1 being automatic; true when another was chosen.
+bool token_combo(const char* id, const char* name, const std::vector<CandidateView>& offered, TokenId& chosen,
+                 const char* tip);
+// gradient_legend() beside buttons: in the middle of their height.
+void legend_in_row(const char* label, const char* low, const char* high, const std::function<ImU32(float)>& colour,
+                   const char* tip);
 
 }  // namespace savepoint::views

@@ -67,6 +67,30 @@ RunPair read_runs(const OpenModel& model, const RunArguments& arguments) {
     return runs;
 }
 
+void add_run_options(CLI::App& command, OneRunArguments& arguments) {
+    command.add_option("--session", arguments.session, "Session folder");
+    command.add_option("--thought", arguments.thought, "Thought id")->check(CLI::NonNegativeNumber);
+    command.add_option("--text", arguments.text, "Instead of a session: a text");
+    command.add_flag("--chat", arguments.chat, "The text is a user's message in the chat template");
+}
+
+StateRun read_run(const OpenModel& model, const OneRunArguments& arguments) {
+    if (arguments.session.empty() == arguments.text.empty())
+        throw InputError("a run: give --session DIR --thought N, or --text S");
+    if (!arguments.text.empty()) return text_run(model, arguments.text, arguments.chat).state;
+    if (arguments.thought < 0) throw InputError("--thought: the id of a thought is needed");
+    const SessionIdentity identity = identity_of(model);
+    return thought_run(model, open_session(arguments.session, &identity).graph, arguments.thought).state;
+}
+
+TokenId one_token(const OpenModel& model, const std::string& text, const char* option) {
+    const std::vector<TokenId> ids = model.tokenizer.encode(text);
+    if (ids.size() != 1)
+        throw InputError(std::string(option) + ": \"" + text + "\" is " + std::to_string(ids.size()) +
+                         " tokens; give one, with the space before it");
+    return ids.front();
+}
+
 nlohmann::json described(const OpenModel& model, const RunPair& runs) {
     nlohmann::json pairs = nlohmann::json::array();
     for (const AlignedPair& pair : runs.alignment.pairs) {

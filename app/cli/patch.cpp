@@ -20,14 +20,6 @@ struct PatchArguments {
     PatchSettings settings;
 };
 
-TokenId one_token(const OpenModel& model, const std::string& text, const char* option) {
-    const std::vector<TokenId> ids = model.tokenizer.encode(text);
-    if (ids.size() != 1)
-        throw InputError(std::string(option) + ": \"" + text + "\" is " + std::to_string(ids.size()) +
-                         " tokens; give one, with the space before it");
-    return ids.front();
-}
-
 void choose_outcome(RunPair& runs, const PatchArguments& arguments) {
     const bool texts = !arguments.runs.text_a.empty();
     if (!texts && (arguments.end_a < 0 || arguments.end_b < 0)) {

@@ -16,6 +16,7 @@
 #include "core/sidecar/rate_distortion_settings.h"
 #include "core/state/edge_kind.h"
 #include "core/workbench/causal_view.h"
+#include "core/workbench/lens_view.h"
 #include "core/workbench/projection_settings.h"
 
 namespace savepoint {
@@ -117,6 +118,18 @@ struct CompareRuns {
 struct PatchRuns {
     PatchRequest request;
 };
+// What each layer would say next, in the background: Snapshot::lens.
+struct ReadThroughLens {
+    LensRequest request;
+};
+// What every head of a token looks at: Snapshot::attention.
+struct ShowAttention {
+    TokenRef token;
+};
+// Signs of collapse of the sidecar, its latents, or soft prompts, in the background: Snapshot::diagnosis.
+struct Diagnose {
+    CollapseSettings settings;
+};
 struct MeasureResume {
     ThoughtId thought;
     int64_t prefix = 0;
@@ -154,7 +167,8 @@ struct OpenSession {
     std::string folder;
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
-// graph.json, projection.csv, drift.csv, patch.csv
+// graph.json, projection.csv, drift.csv, patch.csv, lens.csv,
+// attention.csv, diagnosis.csv
 struct Export {
     std::string what;
     std::string path;
@@ -187,9 +201,10 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::CompareRuns, command::PatchRuns, command::TrainCodec, command::PauseTraining, command::StopTraining,
-                 command::Project, command::WriteFile, command::LoadSidecar, command::NewSession, command::SaveSession,
-                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
-                 command::DismissError>;
+                 command::CompareCodecs, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
+                 command::ShowAttention, command::Diagnose, command::TrainCodec, command::PauseTraining,
+                 command::StopTraining, command::Project, command::WriteFile, command::LoadSidecar, command::NewSession,
+                 command::SaveSession, command::OpenSession, command::Export, command::SetMemoryBudget,
+                 command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

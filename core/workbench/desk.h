@@ -17,6 +17,7 @@
 #include "core/workbench/analyses.h"
 #include "core/workbench/causal_runs.h"
 #include "core/workbench/commands.h"
+#include "core/workbench/lens_task.h"
 #include "core/workbench/memory_budget.h"
 #include "core/workbench/notices.h"
 #include "core/workbench/preview.h"
@@ -67,6 +68,7 @@ struct Desk {
     Analyses analyses;
     ProjectionBook projection;
     KnownScale drift_scale;
+    KnownLens tuned_lens;
     PreviewMemory preview;
     SessionView session;
     SessionHold hold;  // of the folder of the session

@@ -232,6 +232,44 @@ std::string patch_csv(Desk& desk) {
     return table.text();
 }
 
+std::string lens_csv(Desk& desk) {
+    const auto view = desk.publisher.lens();
+    if (!view || !view->map) throw InputError("nothing is read yet; read a thought under Logit lens first");
+    const LensMap& map = *view->map;
+    Table table("position,token,layer,first,first_probability,second,third,entropy,kl,next_probability,difference");
+    for (int64_t i = 0; i < map.read * map.layers; ++i) {
+        const auto at = static_cast<size_t>(i), top = at * static_cast<size_t>(kLensTop);
+        const int64_t token = i / map.layers;
+        table.row(map.first + token, view->text[static_cast<size_t>(token)], i % map.layers, view->top[top],
+                  map.top_probability[top], view->top[top + 1], view->top[top + 2], map.entropy[at], map.kl[at],
+                  map.next_probability[at], map.difference[at]);
+    }
+    return table.text();
+}
+
+std::string attention_csv(Desk& desk) {
+    const auto view = desk.publisher.attention();
+    if (!view) throw InputError("no attention is shown yet; select a token under Attention first");
+    Table table("layer,head,position,token,weight");
+    for (size_t i = 0; i < view->weight.size(); ++i) {
+        const auto row = static_cast<int64_t>(i) / view->tokens, position = static_cast<int64_t>(i) % view->tokens;
+        table.row(row / view->heads, row % view->heads, position, view->text[static_cast<size_t>(position)],
+                  view->weight[i]);
+    }
+    return table.text();
+}
+
+std::string diagnosis_csv(Desk& desk) {
+    const auto view = desk.publisher.diagnosis();
+    if (!view || view->report.metrics.empty())
+        throw InputError("nothing is diagnosed yet; look for signs under Collapse first");
+    Table table("name,value,reference,threshold,healthy");
+    for (const CollapseMetric& metric : view->report.metrics)
+        table.row(metric.name, metric.value, metric.reference, metric.threshold,
+                  metric.judged() ? (metric.healthy() ? "yes" : "no") : "");
+    return table.text();
+}
+
 std::string preview_csv(Desk& desk) {
     const auto view = desk.publisher.preview();
     if (!view) throw InputError("there is no preview to export; change a latent of the selected token first");

@@ -16,6 +16,9 @@ std::string codecs_csv(Desk& desk);
 std::string projection_csv(Desk& desk);
 std::string drift_csv(Desk& desk);
 std::string patch_csv(Desk& desk);
+std::string lens_csv(Desk& desk);
+std::string attention_csv(Desk& desk);
+std::string diagnosis_csv(Desk& desk);
 std::string preview_csv(Desk& desk);
 std::string graph_json(Desk& desk);
 std::string latents_safetensors(Desk& desk);  // hidden, key, value, token_ids; metadata names the sidecar

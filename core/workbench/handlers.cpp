@@ -4,10 +4,12 @@
 
 #include "core/model/error.h"
 #include "core/workbench/compare_task.h"
+#include "core/workbench/diagnosis_task.h"
 #include "core/workbench/drift_task.h"
 #include "core/workbench/export_task.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
+#include "core/workbench/lens_task.h"
 #include "core/workbench/load_task.h"
 #include "core/workbench/patch_task.h"
 #include "core/workbench/projection_task.h"
@@ -132,6 +134,22 @@ class Handler {
         if (!both_are_there(c.request.source, c.request.destination)) return;
         desk_.tasks.stop(TaskKind::causal);
         desk_.tasks.add(std::make_unique<PatchTask>(desk_, c.request));
+    }
+    void operator()(const command::ReadThroughLens& c) {
+        if (!both_are_there(c.request.thought, c.request.thought)) return;
+        desk_.tasks.stop(TaskKind::causal);
+        desk_.tasks.add(std::make_unique<LensTask>(desk_, c.request));
+    }
+    void operator()(const command::ShowAttention& c) {
+        desk_.need_model();
+        desk_.locate(c.token);
+        if (c.token.thought == desk_.generating || !rows_are_there(c.token.thought)) return;
+        desk_.publisher.set_attention(attention_view(desk_, c.token));
+    }
+    void operator()(const command::Diagnose& c) {
+        desk_.need_model();
+        desk_.tasks.stop(TaskKind::causal);
+        desk_.tasks.add(std::make_unique<DiagnosisTask>(desk_, c.settings));
     }
     void operator()(const command::MeasureResume& c) {
         desk_.need_model();
@@ -278,11 +296,17 @@ class Handler {
         const auto shows = [id](const auto& view) { return view && (view->runs->a == id || view->runs->b == id); };
         const auto& drift = desk_.publisher.drift();
         const auto& patch = desk_.publisher.patch();
-        const bool running = (shows(drift) && drift->state == CausalState::running) ||
+        const auto& lens = desk_.publisher.lens();
+        const auto& attention = desk_.publisher.attention();
+        const bool read = lens && lens->request.thought == id;
+        const bool running = (read && lens->state == CausalState::running) ||
+                             (shows(drift) && drift->state == CausalState::running) ||
                              (shows(patch) && patch->state == CausalState::running);
         if (running) desk_.tasks.stop(TaskKind::causal);
         if (shows(drift)) desk_.publisher.set_drift(nullptr);
         if (shows(patch)) desk_.publisher.set_patch(nullptr);
+        if (read) desk_.publisher.set_lens(nullptr);
+        if (attention && attention->token.thought == id) desk_.publisher.set_attention(nullptr);
     }
 
     void deselect() {
@@ -358,6 +382,9 @@ std::string title_of(const Command& command) {
                                  [](const command::MeasureResume&) { return "Measuring resumption"; },
                                  [](const command::CompareRuns&) { return "Comparing two thoughts"; },
                                  [](const command::PatchRuns&) { return "Patching activations"; },
+                                 [](const command::ReadThroughLens&) { return "Reading through a lens"; },
+                                 [](const command::ShowAttention&) { return "Showing attention"; },
+                                 [](const command::Diagnose&) { return "Looking for collapse"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },

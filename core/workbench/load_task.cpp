@@ -72,6 +72,7 @@ void LoadTask::adopt() {
     desk_.scratch.reset();
     desk_.model = loaded_->model;
     desk_.drift_scale = {};
+    desk_.tuned_lens = {};
     const Transformer& model = *desk_.model->transformer;
     desk_.live = std::make_unique<LiveCache>(model, desk_.graph);
     desk_.scratch = std::make_unique<LiveCache>(model, desk_.graph);

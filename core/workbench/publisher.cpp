@@ -71,6 +71,21 @@ void Publisher::set_drift(std::shared_ptr<const DriftView> view) {
     touch();
 }
 
+void Publisher::set_lens(std::shared_ptr<const LensView> view) {
+    parts_.lens = std::move(view);
+    touch();
+}
+
+void Publisher::set_attention(std::shared_ptr<const AttentionView> view) {
+    parts_.attention = std::move(view);
+    touch();
+}
+
+void Publisher::set_diagnosis(std::shared_ptr<const DiagnosisView> view) {
+    parts_.diagnosis = std::move(view);
+    touch();
+}
+
 void Publisher::set_patch(std::shared_ptr<const PatchView> view) {
     parts_.patch = std::move(view);
     touch();
@@ -118,6 +133,8 @@ void Publisher::graph_replaced() {
     set_projection(nullptr);
     set_drift(nullptr);
     set_patch(nullptr);
+    set_lens(nullptr);
+    set_attention(nullptr);
     graph_urgent_ = true;
     path_changed();
 }

@@ -25,6 +25,9 @@ class Publisher {
     void set_trajectory(std::shared_ptr<const TrajectoryView> view);
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
     void set_drift(std::shared_ptr<const DriftView> view);
+    void set_lens(std::shared_ptr<const LensView> view);
+    void set_attention(std::shared_ptr<const AttentionView> view);
+    void set_diagnosis(std::shared_ptr<const DiagnosisView> view);
     void set_patch(std::shared_ptr<const PatchView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
@@ -36,6 +39,9 @@ class Publisher {
     const std::shared_ptr<const TrajectoryView>& trajectory() const { return parts_.trajectory; }
     const std::shared_ptr<const ReconstructionView>& reconstruction() const { return parts_.reconstruction; }
     const std::shared_ptr<const DriftView>& drift() const { return parts_.drift; }
+    const std::shared_ptr<const LensView>& lens() const { return parts_.lens; }
+    const std::shared_ptr<const AttentionView>& attention() const { return parts_.attention; }
+    const std::shared_ptr<const DiagnosisView>& diagnosis() const { return parts_.diagnosis; }
     const std::shared_ptr<const PatchView>& patch() const { return parts_.patch; }
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }

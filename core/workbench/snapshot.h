@@ -16,6 +16,7 @@
 #include "core/state/edge_kind.h"
 #include "core/workbench/causal_view.h"
 #include "core/workbench/commands.h"
+#include "core/workbench/lens_view.h"
 #include "core/workbench/projection_view.h"
 
 namespace savepoint {
@@ -263,6 +264,9 @@ struct Snapshot {
     std::shared_ptr<const ProjectionView> projection;
     std::shared_ptr<const DriftView> drift;
     std::shared_ptr<const PatchView> patch;
+    std::shared_ptr<const LensView> lens;
+    std::shared_ptr<const AttentionView> attention;
+    std::shared_ptr<const DiagnosisView> diagnosis;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -44,6 +44,37 @@ def check_patch(folder):
     refused("patch", *TEXTS, "--target", "two tokens", because="--target")
 
 
+def check_lens(folder):
+    text, out = ("--text", "The capital of France is the city of"), os.path.join(folder, "lens.csv")
+    result = run_json("lens", *text, "--csv", out, "--distractor", " London")
+    tokens = result["tokens"]
+    assert len(tokens) == 8 and len(tokens[0]["layers"]) == 30
+    top = tokens[7]["layers"][29]
+    assert top["top"][0]["text"] == " Paris" and top["kl"] == 0 and top["difference"] > 0, top
+    assert tokens[7]["layers"][2]["kl"] > 1
+    assert len(read(out)) == 8 * 30 and read(out)[-1]["first"] == " Paris"
+    decoded = run_json("lens", *text, "--decoded")
+    assert 0 < decoded["tokens"][7]["layers"][29]["kl"] < 3
+    refused("lens", because="a run")
+
+
+def check_attention():
+    text = ("--text", "The capital of France is the city of")
+    heads = run_json("attention", *text, "--token", "5")["heads"]
+    assert len(heads) == 30 * 9 and all(abs(sum(h["weight"]) - 1) < 1e-4 and len(h["weight"]) == 6 for h in heads)
+    assert len(run_json("attention", *text, "--layer", "3", "--head", "2")["heads"]) == 1
+    refused("attention", *text, "--layer", "77", because="--layer")
+
+
+def check_diagnose():
+    result = run_json("diagnose", "--prompts", "4", "--prefix", "16", "--continuation", "4")
+    metrics = {m["name"]: m for m in result["metrics"]}
+    assert metrics["diversity"]["healthy"] is True and len(result["outputs"]) == 4, metrics
+    assert metrics["first_token_accuracy"]["value"] >= 0.5
+    assert "mean pairwise cosine" in run("diagnose", "--subject", "latents", "--prompts", "3").out
+    refused("diagnose", "--soft-prompts", "/nowhere.safetensors", because="/nowhere.safetensors")
+
+
 def check_session():
     session = os.path.join(SOURCE, "sessions", "sea.savepoint")
     result = run_json("drift", "--session", session, "--a", "1", "--b", "2")
@@ -57,4 +88,7 @@ def check_session():
 with tempfile.TemporaryDirectory() as folder:
     check_drift(folder)
     check_patch(folder)
+    check_lens(folder)
+    check_attention()
+    check_diagnose()
     check_session()

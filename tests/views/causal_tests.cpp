@@ -105,6 +105,61 @@ void patch_here_and_cancel(ImGuiTestContext* ctx, Harness& h) {
     picture_of_all(ctx, h, "patching-cancelled");
 }
 
+void read_the_lens(ImGuiTestContext* ctx, Harness& h) {
+    h.window().shell().show_panel("Logit lens");
+    ctx->Yield(4);
+    ctx->ItemClick("//Logit lens/Read");
+    IM_CHECK(
+        wait_until(ctx, 120, [&] { return h.snapshot()->lens && h.snapshot()->lens->state == CausalState::done; }));
+    const auto lens = h.snapshot()->lens;
+    const LensMap& map = *lens->map;
+    IM_CHECK_EQ(map.read, static_cast<int64_t>(h.snapshot()->path->tokens.size()));
+    IM_CHECK_EQ(map.kl[static_cast<size_t>(5 * map.layers + map.layers - 1)], 0.0f);
+    ctx->Yield(2);
+    picture_of_all(ctx, h, "lens-kl");
+    click_cell(ctx, "//Logit lens/lens", 0.12f, 0.5f);
+    IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->selected.position <= 1; }));
+    ctx->ItemClick("//Logit lens/measure/Difference");
+    ctx->ItemClick("//Logit lens/states/Decoded z");
+    ctx->ItemClick("//Logit lens/Read");
+    IM_CHECK(wait_until(ctx, 120, [&] {
+        const auto& view = h.snapshot()->lens;
+        return view->state == CausalState::done && view->request.states == LensStates::decoded;
+    }));
+    ctx->Yield(2);
+    picture_of_all(ctx, h, "lens-decoded");
+}
+
+void look_at_attention(ImGuiTestContext* ctx, Harness& h) {
+    h.window().shell().show_panel("Attention");
+    ctx->SetRef(ctx->WindowInfo("//Transcript/flow").ID);
+    ctx->ItemClick("token 7");
+    IM_CHECK(wait_until(ctx, 60, [&] {
+        const auto& view = h.snapshot()->attention;
+        return view && view->token == h.snapshot()->selected && view->tokens == 8;
+    }));
+    ctx->Yield(2);
+    click_cell(ctx, "//Attention/heads", 0.5f, 0.5f);
+    ctx->Yield(2);
+    picture_of_all(ctx, h, "attention");
+    click_cell(ctx, "//Attention/one head", 0.5f, 0.6f);
+    IM_CHECK(wait_until(ctx, 60, [&] {
+        return h.snapshot()->selected.position < 7 && h.snapshot()->attention->token == h.snapshot()->selected;
+    }));
+}
+
+void diagnose(ImGuiTestContext* ctx, Harness& h) {
+    h.window().shell().show_panel("Collapse");
+    ctx->Yield(4);
+    ctx->ItemInputValue("//Collapse/texts", 8);
+    ctx->ItemClick("//Collapse/Diagnose");
+    IM_CHECK(wait_until(
+        ctx, 200, [&] { return h.snapshot()->diagnosis && h.snapshot()->diagnosis->state == CausalState::done; }));
+    IM_CHECK_EQ(h.snapshot()->diagnosis->report.prompts_done, 8);
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "collapse");
+}
+
 }  // namespace
 
 void register_causal_tests(Harness& harness) {
@@ -116,6 +171,15 @@ void register_causal_tests(Harness& harness) {
         find_the_cause(ctx, h);
         if (ctx->IsError()) return;
         patch_here_and_cancel(ctx, h);
+        check_no_errors(h);
+    });
+    add_program_test(harness, "lens_attention_collapse", [](ImGuiTestContext* ctx, Harness& h) {
+        generate_raw(ctx, h, "The capital of France is the city of", 6);
+        IM_CHECK(wait_until(ctx, 300, [&] { return h.snapshot()->sidecar->phase == Phase::ready; }));
+        read_the_lens(ctx, h);
+        if (ctx->IsError()) return;
+        look_at_attention(ctx, h);
+        diagnose(ctx, h);
         check_no_errors(h);
     });
 }

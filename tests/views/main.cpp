@@ -1,7 +1,7 @@
-// views_tests [--test FILTER] [--pictures FOLDER] [--look | --portrait]
+// views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait]
 //
 // The window, driven through its widgets. --look draws made-up sessions to PNG files and tests nothing; --portrait
-// makes a real session and draws it, as in the README.
+// makes a real session and draws it, as in the README. --small: a window of 1280 x 800 instead of 1600 x 900.
 
 #include <chrono>
 #include <cstdio>
@@ -55,9 +55,9 @@ int portray(const std::string& pictures) {
     return 0;
 }
 
-int run(const std::string& filter, const std::string& pictures) {
+int run(const std::string& filter, const std::string& pictures, ImVec2 size) {
     {
-        test::Harness harness(1600, 900, pictures);
+        test::Harness harness(static_cast<int>(size.x), static_cast<int>(size.y), pictures);
         const auto all = [](test::Harness& h) {
             test::register_panel_tests(h);
             test::register_shell_tests(h);
@@ -71,7 +71,7 @@ int run(const std::string& filter, const std::string& pictures) {
     const bool toured =
         filter == "all" || filter.find("tour") != std::string::npos || filter.find("program") != std::string::npos;
     if (!toured) return 0;
-    test::Harness harness(1600, 900, pictures);
+    test::Harness harness(static_cast<int>(size.x), static_cast<int>(size.y), pictures);
     return harness.run("reopened", test::register_reopening_tests);
 }
 
@@ -79,19 +79,22 @@ int run(const std::string& filter, const std::string& pictures) {
 
 int main(int argc, char** argv) {
     std::string filter = "all", pictures = "views-pictures";
-    bool only_look = false, portrait = false;
+    bool only_look = false, portrait = false, small = false;
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--test") && i + 1 < argc)
             filter = argv[++i];
         else if (!std::strcmp(argv[i], "--pictures") && i + 1 < argc)
             pictures = argv[++i];
+        else if (!std::strcmp(argv[i], "--small"))
+            small = true;
         else if (!std::strcmp(argv[i], "--look"))
             only_look = true;
         else if (!std::strcmp(argv[i], "--portrait"))
             portrait = true;
         else
-            return std::fprintf(stderr,
-                                "usage: views_tests [--test FILTER] [--pictures FOLDER] [--look | --portrait]\n"),
+            return std::fprintf(
+                       stderr,
+                       "usage: views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait]\n"),
                    2;
     }
     if (only_look) {
@@ -100,5 +103,5 @@ int main(int argc, char** argv) {
         look_empty(pictures);
         return 0;
     }
-    return portrait ? portray(pictures) : run(filter, pictures);
+    return portrait ? portray(pictures) : run(filter, pictures, small ? ImVec2(1280, 800) : ImVec2(1600, 900));
 }
