@@ -53,6 +53,26 @@ TEST_CASE("a thought is read through the logit lens, on its own states and on de
     CHECK(errors_of(*bench.now()).find("500") != std::string::npos);
 }
 
+// The lens is kept in the data folder: only the first run fits it.
+TEST_CASE("a tuned lens is fitted when it is first asked for, and kept") {
+    Bench& bench = Bench::shared();
+    LensRequest request;
+    request.thought = capital(bench);
+    request.tokens = 8;
+    const auto logit = bench.after(command::ReadThroughLens{request}, true)->lens;
+    request.kind = LensKind::tuned;
+    const auto tuned = bench.after(command::ReadThroughLens{request}, true)->lens;
+    CHECK(errors_of(*bench.now()) == "");
+    REQUIRE(tuned->state == CausalState::done);
+    REQUIRE(tuned->figures.kl_tuned.size() == 30);
+    CHECK(tuned->figures.kl_tuned[15] < 0.5f * tuned->figures.kl_logit[15]);
+    CHECK(tuned->map->kl[7 * 30 + 15] < logit->map->kl[7 * 30 + 15]);
+    bench.after(command::NewSession{}, true);
+    request.thought = capital(bench);
+    const auto again = bench.after(command::ReadThroughLens{request}, true)->lens;
+    CHECK(again->figures.kl_tuned == tuned->figures.kl_tuned);
+}
+
 TEST_CASE("what the heads of a token look at is shown for any token, and exported") {
     Bench& bench = Bench::shared();
     const ThoughtId thought = capital(bench);
