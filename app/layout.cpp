@@ -37,7 +37,8 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     ImGui::DockBuilderDockWindow("Transcript", left);
     ImGui::DockBuilderDockWindow("Thought graph", centre);
     for (const char* title : {"Trajectory", "Attention"}) ImGui::DockBuilderDockWindow(title, below_centre);
-    for (const char* title : {"Latent editor", "Projection", "Drift", "Patching", "Logit lens", "Collapse"})
+    for (const char* title :
+         {"Latent editor", "Projection", "Drift", "Patching", "Logit lens", "Collapse", "Experiments"})
         ImGui::DockBuilderDockWindow(title, right);
     for (const char* title :
          {"Anomaly", "Reconstruction", "Rate and distortion", "Training", "Model and sidecar", "Jobs and log"})

@@ -25,6 +25,8 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"lens.csv", "Logit lens (CSV)"},
                                             {"attention.csv", "Attention of the token (CSV)"},
                                             {"diagnosis.csv", "Signs of collapse (CSV)"},
+                                            {"experiment.html", "Experiment (HTML report)"},
+                                            {"experiment.csv", "Experiment (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};
     return all;
 }

@@ -4,6 +4,7 @@
 #include "views/attention_panel.h"
 #include "views/collapse_panel.h"
 #include "views/drift_panel.h"
+#include "views/experiment_panel.h"
 #include "views/graph_panel.h"
 #include "views/jobs_panel.h"
 #include "views/latent_editor_panel.h"
@@ -31,6 +32,7 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<LensPanel>());
     panels.push_back(std::make_unique<AttentionPanel>());
     panels.push_back(std::make_unique<CollapsePanel>());
+    panels.push_back(std::make_unique<ExperimentPanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
     panels.push_back(std::make_unique<RateDistortionPanel>());

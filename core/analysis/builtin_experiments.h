@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/analysis/builtin_names.h"
 #include "core/analysis/labelled_text.h"
 #include "core/model/transformer.h"
 
@@ -20,10 +21,6 @@ namespace savepoint {
 //   hallucination  the model's own answers to short questions: wrong against right
 //   gibberish_N    the last N tokens of plain text replaced by random ones, against the text as it was; N is 1, 2, 4, 8
 //   repetition_N   the same by its three tokens before, over and over
-struct BuiltinExperiment {
-    std::string name, about;
-};
-const std::vector<BuiltinExperiment>& builtin_experiments();
 std::vector<LabelledText> builtin_texts(const std::string& name, const Tokenizer& tokenizer, uint64_t seed);
 
 // "Paris is the capital of {France|Spain}." -> both readings, the normal one first. Throws FileError without {a|b}.

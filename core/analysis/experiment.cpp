@@ -12,6 +12,7 @@
 #include "core/analysis/builtin_experiments.h"
 #include "core/analysis/experiment_judge.h"
 #include "core/analysis/experiment_run.h"
+#include "core/analysis/hedgehog_fit.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
 #include "core/sidecar/fit.h"
@@ -97,8 +98,13 @@ struct Experiment::Impl {
 
     void plan_rest() {
         plan("splitting", 0.1, [this] { part_texts(); });
-        if (wants(DetectorKind::relative_mahalanobis)) plan("background texts", 30, [this] { run_background(); });
-        if (wants(PhiKind::hedgehog) && !learned) plan("learning phi", 200, [this] { learn(); });
+        if (wants(DetectorKind::relative_mahalanobis)) {
+            plan("choosing background texts", 1, [this] { choose_background(); });
+            for (size_t i = 0; i < static_cast<size_t>(settings.background); ++i)
+                plan(of("background text", i, static_cast<size_t>(settings.background)), 1,
+                     [this, i] { run_background(i); });
+        }
+        if (wants(PhiKind::hedgehog) && !learned) plan_learning();
         plan("baselines", 1, [this] { baselines(); });
         plan_features();
         plan("done", 0.1, [this] { result.seconds = since(started); });
@@ -162,19 +168,34 @@ struct Experiment::Impl {
         judge.prepare(result, settings);
     }
 
-    void run_background() {
+    void choose_background() {
         std::vector<int64_t> lengths;
         for (size_t i = 0; i < runs.size(); ++i)
             if (judge.is_reference(i)) lengths.push_back(runs[i].tokens);
-        for (const std::vector<TokenId>& text : plain_texts(tokenizer, lengths, settings.background, settings.seed))
-            runs.push_back(run_texts(*capture, {text}).front());
+        plain = plain_texts(tokenizer, lengths, settings.background, settings.seed);
+    }
+
+    void run_background(size_t i) {
+        runs.push_back(run_texts(*capture, {plain[i]}).front());
         judge.background = static_cast<int64_t>(runs.size() - judge.part.size());
     }
 
-    void learn() {
-        PhiRankingSettings how;
-        how.hedgehog_steps = settings.hedgehog_steps;
-        learned = fit_hedgehog(model, tokenizer, how, settings.rotary);
+    void plan_learning() {
+        plan("learning phi", 1, [this] {
+            PhiSettings phi;
+            phi.rotary = settings.rotary;
+            fit.emplace(model.config(), phi);
+            plain = hedgehog_texts(tokenizer, {});
+        });
+        const auto count = static_cast<size_t>(settings.hedgehog_steps);
+        for (size_t i = 0; i < count; ++i)
+            plan(of("learning phi, text", i, count), 2, [this, i] {
+                ForwardOptions options;
+                options.logits = Logits::none;
+                options.capture = false;
+                fit->step(capture->run({plain[i % plain.size()]}, options).front());
+            });
+        plan("learning phi", 0.1, [this] { learned = std::make_shared<const Phi>(fit->finish()); });
     }
 
     void baselines() {
@@ -212,12 +233,15 @@ struct Experiment::Impl {
     }
 
     void plan_features() {
-        plan("reading activations", 2, [this] {
-            std::vector<at::Tensor> rows;
-            for (const TextRun& run : runs) rows.push_back(run.hidden);
-            table = at::stack(rows);
-        });
-        plan_judging("activation", "", "");
+        // Of the last token, and the mean over tokens: the state sums over tokens, and so must what it is held against.
+        for (const bool mean : {false, true}) {
+            plan("reading activations", 2, [this, mean] {
+                std::vector<at::Tensor> rows;
+                for (const TextRun& run : runs) rows.push_back(mean ? run.mean_hidden : run.hidden);
+                table = at::stack(rows);
+            });
+            plan_judging("activation", "", mean ? "mean" : "last");
+        }
         for (const PhiKind kind : settings.phi) {
             for (const StateForm form : settings.forms) {
                 const std::string phi = to_string(kind), name = to_string(form);
@@ -236,7 +260,7 @@ struct Experiment::Impl {
     void plan_judging(const std::string& source, const std::string& phi, const std::string& form) {
         for (const LayerChoice choice : settings.layers) {
             const std::string layers = to_string(choice);
-            const std::string what = source + (phi.empty() ? "" : ", " + phi + ", " + form) + ", layers: " + layers;
+            const std::string what = source + (phi.empty() ? "" : ", " + phi) + ", " + form + ", layers: " + layers;
             plan("judging " + what, choice == LayerChoice::all ? 8 : 3, [=, this] {
                 ExperimentRow row;
                 row.source = source;
@@ -256,6 +280,8 @@ struct Experiment::Impl {
     std::optional<AttentionCapture> capture;
     std::vector<LabelledText> texts;
     std::vector<std::vector<TokenId>> ids;
+    std::vector<std::vector<TokenId>> plain;  // background, then what phi is learned from
+    std::optional<HedgehogFit> fit;
     std::vector<TextRun> runs;  // of the texts that take part, then of the background
     at::Tensor table;           // [runs, layers, width] of the choice at work
     ExperimentJudge judge;

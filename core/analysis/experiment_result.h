@@ -10,10 +10,10 @@ namespace savepoint {
 
 // One way of scoring, judged on the test texts.
 struct ExperimentRow {
-    std::string source;  // "state", "activation", "length" or "log_probability"
-    std::string phi, form, layers;
-    std::string detector;  // or "linear_probe", the supervised ceiling; "" for the last two sources
-    bool equal = false;    // through the fitted components that make choices equal in number
+    std::string source;             // "state", "activation", "length" or "log_probability"
+    std::string phi, form, layers;  // form of an activation: of the "last" token, or the "mean" over tokens
+    std::string detector;           // or "linear_probe", the supervised ceiling; "" for the last two sources
+    bool equal = false;             // through the fitted components that make choices equal in number
     int64_t features = 0;
     double auroc = 0, low = 0, high = 0;  // with its 95 % bootstrap interval
     double auprc = 0, false_rate_at_95 = 0;

@@ -68,8 +68,14 @@ FormTable matrix_table(const std::vector<TextRun>& runs, const std::vector<bool>
         const auto one = std::make_shared<const Phi>(phi.of_layer(layer));
         std::vector<at::Tensor> rows;  // [kv_heads, features x head_dim] each
         for (const TextRun& run : runs) {
-            const TextRun slice{
-                run.key.slice(1, layer, layer + 1), run.value.slice(1, layer, layer + 1), {}, {}, {}, 0, run.tokens};
+            const TextRun slice{run.key.slice(1, layer, layer + 1),
+                                run.value.slice(1, layer, layer + 1),
+                                {},
+                                {},
+                                {},
+                                {},
+                                0,
+                                run.tokens};
             const FormValues values = values_of(slice, one, form);
             rows.push_back(values.values[0]);
             table.masked += values.masked;
@@ -105,6 +111,7 @@ std::vector<TextRun> run_texts(AttentionCapture& capture, const std::vector<std:
         run.query = one.query[tokens - 1].clone();
         run.mean_query = one.query.mean(0);
         run.hidden = hidden[i * tokens + tokens - 1].clone();
+        run.mean_hidden = hidden.slice(0, i * tokens, (i + 1) * tokens).mean(0);
         run.mean_log_probability = mean_log_probability(logits[i], batch[static_cast<size_t>(i)]);
         runs.push_back(std::move(run));
     }

@@ -16,7 +16,7 @@ namespace savepoint {
 struct TextRun {
     at::Tensor key, value;            // [tokens, layers, kv_heads, head_dim]
     at::Tensor query, mean_query;     // [layers, heads, head_dim]: of the last token, and the mean over tokens
-    at::Tensor hidden;                // [layers, d_model]: blocks.L.hook_resid_post of the last token
+    at::Tensor hidden, mean_hidden;   // [layers, d_model]: blocks.L.hook_resid_post, likewise
     double mean_log_probability = 0;  // nats a token, from the second on
     int64_t tokens = 0;
 };

@@ -224,19 +224,8 @@ std::shared_ptr<const Phi> PhiRanking::hedgehog(bool rotary) const {
     return found == impl_->learned.end() ? nullptr : found->second;
 }
 
-std::shared_ptr<const Phi> fit_hedgehog(const Transformer& model, const Tokenizer& tokenizer,
-                                        const PhiRankingSettings& settings, bool rotary) {
-    const TokenSplit split = text_of(tokenizer, settings);
-    PhiSettings phi;
-    phi.rotary = rotary;
-    HedgehogFit fit(model.config(), phi);
-    AttentionCapture capture(model, rotary);
-    ForwardOptions options;
-    options.logits = Logits::none;
-    options.capture = false;
-    for (int64_t i = 0; i < settings.hedgehog_steps; ++i)
-        fit.step(capture.run({split.fit[static_cast<size_t>(i) % split.fit.size()]}, options).front());
-    return std::make_shared<Phi>(fit.finish());
+std::vector<std::vector<TokenId>> hedgehog_texts(const Tokenizer& tokenizer, const PhiRankingSettings& settings) {
+    return text_of(tokenizer, settings).fit;
 }
 
 }  // namespace savepoint

@@ -31,8 +31,7 @@ class PhiRanking {
     std::unique_ptr<Impl> impl_;
 };
 
-// A hedgehog fitted on a corpus in one go, `steps` sequences.
-std::shared_ptr<const Phi> fit_hedgehog(const Transformer& model, const Tokenizer& tokenizer,
-                                        const PhiRankingSettings& settings, bool rotary);
+// The texts that a hedgehog is fitted on: the fitting part of the same split.
+std::vector<std::vector<TokenId>> hedgehog_texts(const Tokenizer& tokenizer, const PhiRankingSettings& settings);
 
 }  // namespace savepoint

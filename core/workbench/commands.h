@@ -147,6 +147,11 @@ struct CompareCodecs {
 struct TrainCodec {
     TrainingSettings settings;
 };
+// Whether the linear-attention state tells anomalous texts from normal ones, in the background: Snapshot::experiment.
+struct RunExperiment {
+    std::string builtin, file;  // a name of builtin_experiments(), or a JSON file (experiment_settings.h)
+    bool thorough = false;  // of a built-in one: every phi, form and text of its defaults; else elu1's read-out on 200
+};
 struct PauseTraining {
     bool on;
 };
@@ -168,7 +173,7 @@ struct OpenSession {
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
 // graph.json, projection.csv, drift.csv, patch.csv, lens.csv,
-// attention.csv, diagnosis.csv
+// attention.csv, diagnosis.csv, experiment.csv, experiment.html, experiment.json
 struct Export {
     std::string what;
     std::string path;
@@ -202,9 +207,9 @@ using Command =
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
                  command::CompareCodecs, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
-                 command::ShowAttention, command::Diagnose, command::TrainCodec, command::PauseTraining,
-                 command::StopTraining, command::Project, command::WriteFile, command::LoadSidecar, command::NewSession,
-                 command::SaveSession, command::OpenSession, command::Export, command::SetMemoryBudget,
-                 command::CancelJob, command::DismissError>;
+                 command::ShowAttention, command::Diagnose, command::TrainCodec, command::RunExperiment,
+                 command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
+                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

@@ -25,6 +25,9 @@ const std::map<std::string, Writer>& writers() {
                                                       {"diagnosis.csv", diagnosis_csv},
                                                       {"preview.csv", preview_csv},
                                                       {"codecs.csv", codecs_csv},
+                                                      {"experiment.csv", experiment_csv},
+                                                      {"experiment.html", experiment_html},
+                                                      {"experiment.json", experiment_json},
                                                       {"projection.csv", projection_csv},
                                                       {"graph.json", graph_json},
                                                       {"latents.safetensors", latents_safetensors}};

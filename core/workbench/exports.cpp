@@ -4,10 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/analysis/experiment_report.h"
 #include "core/model/error.h"
 #include "core/sidecar/latent_edit.h"
 #include "core/state/safetensors.h"
 #include "core/workbench/desk.h"
+#include "core/workbench/experiment_view.h"
 #include "core/workbench/text.h"
 #include "core/workbench/views.h"
 
@@ -165,6 +167,24 @@ std::string codecs_csv(Desk& desk) {
                   c.top1_agreement, c.delta_nll, c.hidden_fvu, c.k_fvu, c.v_fvu, c.mid_layer_mse, c.encode_tokens_per_s,
                   c.restore_tokens_per_s);
     return table.text();
+}
+
+const ExperimentView& experiment_of(Desk& desk) {
+    const auto view = desk.publisher.experiment();
+    if (!view || view->result->rows.empty()) throw InputError("no experiment has rows yet; run one under Experiments");
+    return *view;
+}
+
+std::string experiment_csv(Desk& desk) { return to_csv(*experiment_of(desk).result); }
+
+std::string experiment_html(Desk& desk) {
+    const ExperimentView& view = experiment_of(desk);
+    return to_html(*view.result, *view.settings);
+}
+
+std::string experiment_json(Desk& desk) {
+    const ExperimentView& view = experiment_of(desk);
+    return to_json(*view.result, *view.settings, true).dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::string projection_csv(Desk& desk) {

@@ -19,6 +19,9 @@ std::string patch_csv(Desk& desk);
 std::string lens_csv(Desk& desk);
 std::string attention_csv(Desk& desk);
 std::string diagnosis_csv(Desk& desk);
+std::string experiment_csv(Desk& desk);
+std::string experiment_html(Desk& desk);
+std::string experiment_json(Desk& desk);
 std::string preview_csv(Desk& desk);
 std::string graph_json(Desk& desk);
 std::string latents_safetensors(Desk& desk);  // hidden, key, value, token_ids; metadata names the sidecar

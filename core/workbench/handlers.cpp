@@ -7,6 +7,7 @@
 #include "core/workbench/diagnosis_task.h"
 #include "core/workbench/drift_task.h"
 #include "core/workbench/export_task.h"
+#include "core/workbench/experiment_task.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
 #include "core/workbench/lens_task.h"
@@ -170,6 +171,12 @@ class Handler {
         desk_.need_model();
         auto task = std::make_unique<TrainTask>(desk_, c.settings);  // refuses what does not fit, before another ends
         desk_.tasks.stop(TaskKind::train);
+        desk_.tasks.add(std::move(task));
+    }
+    void operator()(const command::RunExperiment& c) {
+        desk_.need_model();
+        auto task = std::make_unique<ExperimentTask>(desk_, c);  // refuses what it cannot read, before another ends
+        desk_.tasks.stop(TaskKind::experiment);
         desk_.tasks.add(std::move(task));
     }
     void operator()(const command::PauseTraining& c) {
@@ -388,6 +395,7 @@ std::string title_of(const Command& command) {
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },
+                                 [](const command::RunExperiment&) { return "Running an experiment"; },
                                  [](const command::LoadSidecar&) { return "Loading a sidecar"; },
                                  [](const command::SaveSession&) { return "Saving the session"; },
                                  [](const command::OpenSession&) { return "Opening a session"; },

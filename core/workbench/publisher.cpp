@@ -56,6 +56,11 @@ void Publisher::set_reconstruction(std::shared_ptr<const ReconstructionView> vie
     touch();
 }
 
+void Publisher::set_experiment(std::shared_ptr<const ExperimentView> view) {
+    parts_.experiment = std::move(view);
+    touch();
+}
+
 void Publisher::set_training(std::shared_ptr<const TrainingView> view) {
     parts_.training = std::move(view);
     touch();

@@ -31,6 +31,7 @@ class Publisher {
     void set_patch(std::shared_ptr<const PatchView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
+    void set_experiment(std::shared_ptr<const ExperimentView> view);
     void set_training(std::shared_ptr<const TrainingView> view);
     const ModelView& model() const { return *parts_.model; }
     const SidecarView& sidecar() const { return *parts_.sidecar; }
@@ -44,6 +45,7 @@ class Publisher {
     const std::shared_ptr<const DiagnosisView>& diagnosis() const { return parts_.diagnosis; }
     const std::shared_ptr<const PatchView>& patch() const { return parts_.patch; }
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
+    const std::shared_ptr<const ExperimentView>& experiment() const { return parts_.experiment; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
 
     void tokens_appended(ThoughtId thought);

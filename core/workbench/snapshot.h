@@ -245,6 +245,8 @@ struct SessionView {
     bool read_only = false;  // another process has it open: changes are saved under another name
 };
 
+struct ExperimentView;  // experiment_view.h
+
 struct Snapshot {
     uint64_t version = 0;
     std::shared_ptr<const ModelView> model;      // never null
@@ -267,6 +269,7 @@ struct Snapshot {
     std::shared_ptr<const LensView> lens;
     std::shared_ptr<const AttentionView> attention;
     std::shared_ptr<const DiagnosisView> diagnosis;
+    std::shared_ptr<const ExperimentView> experiment;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -30,6 +30,7 @@ enum class TaskKind {
     project,
     fit,
     compare,
+    experiment,
     train
 };
 // What runs without having been asked for.

@@ -109,6 +109,7 @@ TEST_CASE("what a text leaves: the state of the cache, its own log-probability, 
     CHECK(largest_difference(run.key, plain.rows.key) < 1e-3);
     CHECK(largest_difference(run.value, plain.rows.value) < 1e-3);
     CHECK(largest_difference(run.hidden, plain.rows.hidden[19]) < 1e-2);
+    CHECK(largest_difference(run.mean_hidden, plain.rows.hidden.mean(0)) < 1e-2);
     const at::Tensor query = shared_model().queries(plain.rows, ids);
     CHECK(largest_difference(run.query, query[19]) < 1e-2);
     CHECK(largest_difference(run.mean_query, query.mean(0)) < 1e-2);
@@ -178,7 +179,8 @@ TEST_CASE("gibberish at the end of plain text is found by a probe of the state, 
     while (!experiment.done()) experiment.step();
     CHECK(experiment.progress() == 1);
     const ExperimentResult& r = experiment.result();
-    CHECK(r.rows.size() == 2 + 3 * 2 * 3);  // two baselines; activation and two forms; with and without components
+    CHECK(r.rows.size() ==
+          2 + 4 * 2 * 3);  // two baselines; two of activations and two forms; with and without components
     CHECK(r.texts.size() == 30);
     CHECK(r.left_out == 0);
     CHECK(r.rows[static_cast<size_t>(r.best("length", false))].auroc == 0.5);

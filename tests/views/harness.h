@@ -52,6 +52,7 @@ void register_shell_tests(Harness& harness);
 void register_projection_tests(Harness& harness);
 void register_workbench_tests(Harness& harness);
 void register_causal_tests(Harness& harness);
+void register_experiment_tests(Harness& harness);
 void register_reopening_tests(Harness& harness);                    // after those, in another window
 void register_portrait(Harness& harness, const std::string& name);  // a picture of a real session
 

@@ -62,6 +62,7 @@ int run(const std::string& filter, const std::string& pictures, ImVec2 size) {
             test::register_panel_tests(h);
             test::register_shell_tests(h);
             test::register_causal_tests(h);
+            test::register_experiment_tests(h);
             test::register_projection_tests(h);
             test::register_workbench_tests(h);
         };

@@ -10,10 +10,11 @@
 namespace savepoint::test {
 namespace {
 
-constexpr const char* kPanels[] = {"Transcript",          "Thought graph", "Trajectory",        "Latent editor",
-                                   "Projection",          "Drift",         "Patching",          "Logit lens",
-                                   "Attention",           "Collapse",      "Anomaly",           "Reconstruction",
-                                   "Rate and distortion", "Training",      "Model and sidecar", "Jobs and log"};
+constexpr const char* kPanels[] = {"Transcript",     "Thought graph",       "Trajectory", "Latent editor",
+                                   "Projection",     "Experiments",         "Drift",      "Patching",
+                                   "Logit lens",     "Attention",           "Collapse",   "Anomaly",
+                                   "Reconstruction", "Rate and distortion", "Training",   "Model and sidecar",
+                                   "Jobs and log"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {
