@@ -171,6 +171,8 @@ void register_causal_tests(Harness& harness) {
         find_the_cause(ctx, h);
         if (ctx->IsError()) return;
         patch_here_and_cancel(ctx, h);
+        h.window().shell().show_panel("Latent editor");
+        ctx->Yield(4);
         check_no_errors(h);
     });
     add_program_test(harness, "lens_attention_collapse", [](ImGuiTestContext* ctx, Harness& h) {
@@ -180,6 +182,9 @@ void register_causal_tests(Harness& harness) {
         if (ctx->IsError()) return;
         look_at_attention(ctx, h);
         diagnose(ctx, h);
+        h.window().shell().show_panel("Latent editor");
+        h.window().shell().show_panel("Trajectory");
+        ctx->Yield(6);
         check_no_errors(h);
     });
 }

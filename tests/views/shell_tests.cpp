@@ -134,6 +134,7 @@ void register_layout(Harness& harness) {
         auto other = sample_snapshot();
         other->selected = {7, 10};
         h.show(other);
+        h.window().shell().show_panel("Latent editor");
         ctx->Yield(3);
         picture_of_all(ctx, h, "other-path");
         ctx->ItemClick("//Latent editor/Make it current");
