@@ -50,6 +50,7 @@ class CloudCanvas {
     std::function<CloudCamera(float aspect)> cameras() const;
     float aspect() const { return (high_.x - low_.x) / (high_.y - low_.y); }  // of the last frame
     int outside() const { return outside_; }
+    bool draft() const { return cloud_.draft(); }  // wants to be drawn again in a moment (PointCloud)
     int renders() const { return cloud_.renders(); }
 
    private:

@@ -23,7 +23,7 @@ struct FileQuestion {
     std::function<void(const std::string& path)> chosen;
     std::string accept = "Open";  // the button
     bool saving = false;
-    std::string name;  // suggested
+    std::string name = {};  // suggested
 };
 
 // What panels share beside the snapshot: choices of the user that are not the workbench's business.

@@ -1,6 +1,7 @@
 #include "views/point_cloud.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +16,8 @@ namespace {
 
 // The eye is this many extents away from the centre: enough perspective to see depth, too little to distort.
 constexpr float kEyeDistance = 3.2f;
+constexpr size_t kMany = 20000;                            // from so many points on, a view that moves is a draft
+constexpr auto kSettled = std::chrono::milliseconds(150);  // until it is drawn in full
 
 using Matrix = std::array<float, 16>;  // column-major
 
@@ -135,12 +138,15 @@ struct PointCloud::Impl {
     bool tried = false, ready = false;
     std::string error;
     Batch discs, paths, heads, grid;
+    GLuint squares = 0;  // program that draws the discs as a draft
     GLuint texture = 0, target = 0;
     int width = 0, height = 0, renders = 0;
 
     std::vector<CloudPoint> points;
     std::vector<CloudLine> lines, frame;
-    bool stale_data = true, stale_frame = true;
+    bool stale_data = true, stale_frame = true, draft = false;
+    size_t flat_order = SIZE_MAX;  // so many points are in the index buffer as they come; SIZE_MAX: in another order
+    std::chrono::steady_clock::time_point moved{};
     CloudCamera shown;
     ImU32 shown_background = 0;
     float shown_scale = 1;
@@ -152,6 +158,7 @@ struct PointCloud::Impl {
     void upload_points();
     void upload_lines(Batch& batch, const std::vector<CloudLine>& rows) const;
     void upload_heads();
+    void choose_points(const CloudCamera& camera, const Matrix& matrix);
     void sort_points(const CloudCamera& camera, const Matrix& matrix);
     void upload_indices(Batch& batch, const std::vector<uint32_t>& indices) const;
     ImVec2 depth_range(const CloudCamera& camera, const Matrix& matrix) const;
@@ -163,6 +170,7 @@ bool PointCloud::Impl::prepare() {
     if (tried) return ready;
     tried = true;
     const GLuint disc = link(gl, shaders::cloud_vert, shaders::cloud_frag, error);
+    squares = link(gl, shaders::cloud_vert, shaders::square_frag, error);
     const GLuint path = link(gl, shaders::path_vert, shaders::path_frag, error);
     const GLuint head = link(gl, shaders::head_vert, shaders::path_frag, error);
     using P = CloudPoint;
@@ -171,7 +179,7 @@ bool PointCloud::Impl::prepare() {
                         {4, GL_UNSIGNED_BYTE, true, offsetof(P, colour)},
                         {1, GL_FLOAT, false, offsetof(P, radius)}});
     paths = make_line_batch(path), grid = make_line_batch(path), heads = make_line_batch(head);
-    ready = disc != 0 && path != 0 && head != 0;
+    ready = disc != 0 && path != 0 && head != 0 && squares != 0;
     return ready;
 }
 
@@ -274,16 +282,54 @@ void PointCloud::Impl::upload_indices(Batch& batch, const std::vector<uint32_t>&
     batch.count = static_cast<GLsizei>(indices.size());
 }
 
-// Smooth edges blend with what is behind them, so what is behind has to be there already.
+// Smooth edges blend with what is behind them, so what is behind has to be there already. By buckets of depth, which is
+// as good as exact for what can be told apart on screen, in a time that grows with the number of points alone.
 void PointCloud::Impl::sort_points(const CloudCamera& camera, const Matrix& matrix) {
+    if (camera.flat && flat_order == points.size()) return;  // they are in the order given already
     std::vector<uint32_t> order(points.size());
     std::iota(order.begin(), order.end(), 0u);
-    if (!camera.flat) {
+    flat_order = camera.flat ? points.size() : SIZE_MAX;
+    if (!camera.flat && !points.empty()) {
+        constexpr size_t kBuckets = 1 << 14;
         std::vector<float> depth(points.size());
         for (size_t i = 0; i < points.size(); ++i) depth[i] = clip_w(matrix, points[i].at);
-        std::ranges::stable_sort(order, [&](uint32_t a, uint32_t b) { return depth[a] > depth[b]; });
+        const auto [low, high] = std::ranges::minmax(depth);
+        const float scale = high > low ? static_cast<float>(kBuckets - 1) / (high - low) : 0;
+        std::vector<uint32_t> start(kBuckets + 1, 0), bucket(points.size());
+        for (size_t i = 0; i < points.size(); ++i) {
+            bucket[i] = static_cast<uint32_t>((high - depth[i]) * scale);  // the farthest first
+            ++start[bucket[i] + 1];
+        }
+        for (size_t k = 0; k < kBuckets; ++k) start[k + 1] += start[k];
+        for (uint32_t i = 0; i < points.size(); ++i) order[start[bucket[i]]++] = i;
     }
     upload_indices(discs, order);
+}
+
+// Of the points of a draft that would be drawn on the same two by two pixels, the one in front (in 2D: the last): it
+// covers the others. Those out of sight are left out too.
+void PointCloud::Impl::choose_points(const CloudCamera& camera, const Matrix& matrix) {
+    flat_order = SIZE_MAX;
+    const int columns = (width + 1) / 2, rows = (height + 1) / 2;
+    std::vector<uint32_t> front(static_cast<size_t>(columns) * static_cast<size_t>(rows), UINT32_MAX);
+    std::vector<float> depth(camera.flat ? 0 : front.size());
+    const auto half_width = 0.25f * static_cast<float>(width), half_height = 0.25f * static_cast<float>(height);
+    for (uint32_t i = 0; i < points.size(); ++i) {
+        const Vec3& p = points[i].at;
+        const float w = clip_w(matrix, p);
+        if (w <= 0) continue;
+        const float x = (matrix[0] * p[0] + matrix[4] * p[1] + matrix[8] * p[2] + matrix[12]) / w;
+        const float y = (matrix[1] * p[0] + matrix[5] * p[1] + matrix[9] * p[2] + matrix[13]) / w;
+        if (!(std::fabs(x) < 1 && std::fabs(y) < 1)) continue;
+        const int column = std::min(columns - 1, static_cast<int>((x + 1) * half_width));
+        const int row = std::min(rows - 1, static_cast<int>((y + 1) * half_height));
+        const auto cell = static_cast<size_t>(row) * static_cast<size_t>(columns) + static_cast<size_t>(column);
+        if (!camera.flat && front[cell] != UINT32_MAX && depth[cell] < w) continue;
+        front[cell] = i;
+        if (!camera.flat) depth[cell] = w;
+    }
+    std::erase(front, UINT32_MAX);
+    upload_indices(discs, front);
 }
 
 void PointCloud::Impl::draw_batch(const Batch& batch, GLenum mode) const {
@@ -296,7 +342,7 @@ void PointCloud::Impl::draw(const CloudCamera& camera, ImU32 background, float s
     const Matrix matrix = camera.matrix(static_cast<float>(width) / static_cast<float>(height));
     const ImVec2 depth = depth_range(camera, matrix);
     const ImVec4 back = ImGui::ColorConvertU32ToFloat4(background);
-    sort_points(camera, matrix);
+    draft ? choose_points(camera, matrix) : sort_points(camera, matrix);
     gl.BindFramebuffer(GL_FRAMEBUFFER, target);
     gl.Viewport(0, 0, width, height);
     for (const GLenum off : {GL_DEPTH_TEST, GL_CULL_FACE, GL_SCISSOR_TEST}) gl.Disable(off);
@@ -319,7 +365,9 @@ void PointCloud::Impl::draw(const CloudCamera& camera, ImU32 background, float s
     draw_batch(grid, GL_TRIANGLES);
     draw_batch(paths, GL_TRIANGLES);
     if (heads.count > 0) use(heads.program), draw_batch(heads, GL_TRIANGLES);
-    use(discs.program);
+    use(draft ? squares : discs.program);
+    gl.Uniform1f(gl.GetUniformLocation(draft ? squares : discs.program, "draft"), draft ? 1.0f : 0.0f);
+    if (draft) gl.Disable(GL_BLEND);
     draw_batch(discs, GL_POINTS);
     ++renders;
 }
@@ -334,7 +382,8 @@ PointCloud::~PointCloud() {
         gl.DeleteBuffers(1, &batch->vertices);
         gl.DeleteBuffers(1, &batch->indices);
     }
-    for (const GLuint program : {impl_->discs.program, impl_->paths.program, impl_->heads.program}) gl.DeleteProgram(program);
+    for (const GLuint program : {impl_->discs.program, impl_->paths.program, impl_->heads.program, impl_->squares})
+        gl.DeleteProgram(program);
     if (impl_->texture != 0) gl.DeleteTextures(1, &impl_->texture), gl.DeleteFramebuffers(1, &impl_->target);
 }
 
@@ -353,7 +402,11 @@ ImTextureID PointCloud::render(const CloudCamera& camera, int width, int height,
         return ImTextureID_Invalid;
     const bool same = camera == my.shown && background == my.shown_background && scale == my.shown_scale &&
                       width == my.width && height == my.height;
-    if (my.ready && same && !my.stale_data && !my.stale_frame) return my.texture;
+    const auto now = std::chrono::steady_clock::now();
+    if (my.ready && !(camera == my.shown)) my.moved = now;
+    const bool moving = my.points.size() > kMany && now - my.moved < kSettled;
+    if (my.ready && same && !my.stale_data && !my.stale_frame && (!my.draft || moving)) return my.texture;
+    my.draft = moving;
     if (!my.tried && !my.gl.load()) {
         my.tried = true, my.error = "this OpenGL context lacks functions of version 3.3";
         return ImTextureID_Invalid;
@@ -368,6 +421,7 @@ ImTextureID PointCloud::render(const CloudCamera& camera, int width, int height,
     return my.texture;
 }
 
+bool PointCloud::draft() const { return impl_->draft; }
 const std::string& PointCloud::error() const { return impl_->error; }
 int PointCloud::renders() const { return impl_->renders; }
 

@@ -61,6 +61,9 @@ class PointCloud {
 
     // The picture, its first row at the bottom; ImTextureID_Invalid when there is none. Sizes in pixels.
     ImTextureID render(const CloudCamera& camera, int width, int height, ImU32 background, float scale = 1);
+    // What it shows is a draft, drawn while the view of very many points moves: render() draws it in full when that has
+    // been still for a moment, and wants to be called for it.
+    bool draft() const;
     const std::string& error() const;  // why there is none, when the driver refused
     int renders() const;               // how often it was really drawn
 

@@ -84,7 +84,7 @@ ColouredPoints by_amount(const Points& points, const std::function<float(const P
     const float most = highest(points, value);
     return by_number(
         points, [&](const ProjectionPoint& p) { return most > 0 ? value(p) / most : value(p); }, bright_sequential, "0",
-        format_number(most) + unit, tip);
+        (most == std::floor(most) ? std::to_string(static_cast<int64_t>(most)) : format_number(most)) + unit, tip);
 }
 
 }  // namespace

@@ -203,6 +203,11 @@ void ProjectionForm::draw_umap(ProjectionSettings& settings) {
           "How far two points are apart before they are laid out. Cosine ignores their length, correlation "
           "also their mean.");
     choice("##metric", umap.metric, kMetrics);
+    label("neighbours",
+          "Exact: every pair of points is looked at. HNSW: by a graph that leads to most of them (how many is measured "
+          "and shown), for hundreds of thousands of points. Automatic: whichever is the faster.");
+    static constexpr const char* kSearches[] = {"automatic", "exact", "HNSW"};
+    choice("##search", umap.search, kSearches);
     label("start",
           "Where the layout starts from: the eigenvectors of the neighbourhood graph, or the principal "
           "components, which keep large distances better.");

@@ -59,6 +59,8 @@ void ProjectionPanel::follow(Frame& frame, const ProjectionView& view) {
     const bool points_changed = linked_ != view.points || linked_lines_ != lines_;
     if (points_changed) {
         linked_ = view.points, linked_lines_ = lines_;
+        tokens_.clear();
+        for (const ProjectionPoint& p : view.points->points) tokens_.push_back({p.thought, p.position});
         std::vector<PathToken> tokens;
         if (draws_lines(view))
             for (const ProjectionPoint& p : view.points->points) tokens.push_back({p.thought, p.position, p.part});
@@ -160,6 +162,7 @@ void ProjectionPanel::draw_map(Frame& frame, const ProjectionView& view, size_t 
                   {(canvas.low().x + canvas.high().x) / 2, (canvas.low().y + canvas.high().y) / 2}, palette::text_dim,
                   stage, 0.5f);
     }
+    if (canvas.draft()) frame.ui.redraw_after(0.16);
     draw_marks(frame, view, canvas);
     use_lasso(frame, view, m);
     canvas.end();
@@ -172,21 +175,19 @@ void ProjectionPanel::draw_marks(Frame& frame, const ProjectionView& view, const
     const TokenRef chosen = by_owner(frame.snapshot, frame.snapshot.selected),
                    pointed = by_owner(frame.snapshot, frame.ui.hovered);
     const auto& points = view.points->points;
-    const size_t count = std::min(canvas.places().size(), points.size());
-    const auto is = [](const ProjectionPoint& p, TokenRef ref) {
-        return p.position == ref.position && p.thought == ref.thought;
-    };
+    const size_t count = std::min(canvas.places().size(), tokens_.size());
     for (size_t i = 0; i < count; ++i) {
-        const bool selected = is(points[i], chosen) && chosen.thought != 0;
+        const bool selected = tokens_[i] == chosen && chosen.thought != 0;
         const bool under = static_cast<int>(i) == canvas.under_mouse();
-        const bool hovered = under || (is(points[i], pointed) && pointed.position >= 0);
+        const bool hovered = under || (tokens_[i] == pointed && pointed.position >= 0);
         if (!selected && !hovered) continue;
         const Projected p = canvas.project(canvas.places()[i]);
         if (p.w <= 0) continue;
         if (hovered) draw->AddCircle(p.at, 0.5f * em(), palette::text, 0, 1.5f);
         if (selected) draw->AddCircle(p.at, 0.62f * em(), palette::accent, 0, 2.5f);
         if (selected || under)
-            tag_text(draw, {p.at.x, p.at.y - 0.8f * em() - small_height()}, palette::text, visible(points[i].text),
+            tag_text(draw, {p.at.x, p.at.y - 0.8f * em() - small_height()}, palette::text,
+                     points[i].text.empty() ? "row " + std::to_string(points[i].position) : visible(points[i].text),
                      0.5f);
     }
 }

@@ -235,6 +235,9 @@ void ProjectionPanel::draw_figures(const ProjectionView& view) {
            continuity.c_str());
     if (map.clusters)
         figure("clusters", std::to_string(map.cluster_count), palette::text, "Found by the method in the settings.");
+    if (!std::isnan(map.neighbour_recall))
+        figure("neighbours by HNSW, recall", printed("%.3f", map.neighbour_recall), palette::text,
+               "The share of the true nearest neighbours that the approximate search found, measured on 100 points.");
     figure("columns", grouped(map.columns), palette::text, "Numbers that each point had before it was projected.");
     figure(
         "took", format_duration(view.seconds), palette::text,

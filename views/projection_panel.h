@@ -72,6 +72,7 @@ class ProjectionPanel : public Panel {
     std::shared_ptr<const ProjectionPoints> linked_;
     std::vector<std::unique_ptr<Scene>> scenes_;
     std::vector<PathLink> links_;
+    std::vector<TokenRef> tokens_;  // of the points: small, since every frame looks for the selected one
     Lines linked_lines_ = Lines::none;
     ColouredPoints coloured_;  // of the shown map, for the legend
     MapColour view_colour_ = MapColour::thought;

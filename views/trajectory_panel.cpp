@@ -255,6 +255,7 @@ void TrajectoryPanel::point_tooltip(const Snapshot& snapshot, const TrajectoryPo
 void TrajectoryPanel::draw_canvas(Frame& frame) {
     update_scene(frame);
     canvas_.begin("trajectory", ImGui::GetContentRegionAvail(), {{axis_name(0), axis_name(1), axis_name(2)}, true});
+    if (canvas_.draft()) frame.ui.redraw_after(0.16);
     draw_edit(frame.snapshot);
     draw_marks(frame);
     canvas_.end();

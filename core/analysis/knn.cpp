@@ -172,8 +172,7 @@ void PointSearch::squared_distances(std::span<const int64_t> which, float* out) 
 }
 
 float PointSearch::length(const float* a, const float* b) const {
-    const float squared = map_kernels().squared_distance(a, b, columns_);
-    return metric_ == PointMetric::euclidean ? std::sqrt(squared) : squared / 2;
+    return length_of(map_kernels().squared_distance(a, b, columns_));
 }
 
 void PointSearch::search_group(const Queries& queries, int64_t first, int64_t last, Neighbours& out) const {

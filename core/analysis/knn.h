@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -75,6 +76,10 @@ class PointSearch {
     // them: out [6, padded_rows()], infinite beyond rows(). Runs in the calling thread.
     void squared_distances(std::span<const int64_t> which, float* out) const;
     int64_t padded_rows() const { return panels_ * 16; }
+    // The distance in the metric, of a squared one between prepared rows.
+    float length_of(float squared) const {
+        return metric_ == PointMetric::euclidean ? std::sqrt(squared) : squared / 2;
+    }
 
    private:
     struct Queries;

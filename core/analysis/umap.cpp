@@ -17,8 +17,11 @@ namespace savepoint {
 
 namespace {
 
-constexpr int64_t kChunk = 128;           // points that a thread takes at a time
-constexpr double kStepOperations = 1e10;  // of a step of the search: about 0.1 s
+constexpr int64_t kChunk = 128;               // points that a thread takes at a time
+constexpr double kStepOperations = 1e10;      // of a step of the search: about 0.1 s
+// From about here on HNSW should be the faster one, as far as 20,000 points tell (bench_umap_bench neighbours).
+constexpr int64_t kApproximateRows = 60000;
+constexpr double kDistances = 1500;           // that putting a point in, or searching for it, takes, about
 constexpr int kTransformEpochs = 100;
 
 void require(bool holds, const std::string& problem) {
@@ -92,6 +95,14 @@ Umap::Umap(const PointTable& points, const UmapSettings& settings)
     curve_ = fit_curve(settings.min_dist, settings.spread);
     if (epochs_ == 0) epochs_ = points.rows <= 10000 ? 500 : 200;
     search_ = std::make_shared<PointSearch>(points, settings.metric);
+    const bool approximate = settings.search == NeighbourSearch::approximate ||
+                             (settings.search == NeighbourSearch::automatic && points.rows >= kApproximateRows);
+    if (approximate) {
+        ApproximateSearch::Options options;
+        options.seed = settings.seed;
+        options.reproducible = settings.reproducible;
+        near_ = std::make_shared<ApproximateSearch>(*search_, options);
+    }
     const auto k = static_cast<int64_t>(settings.neighbors) - 1;
     neighbours_ = {points.rows, k, std::vector<int32_t>(points.rows * k), std::vector<float>(points.rows * k)};
 }
@@ -135,14 +146,28 @@ const char* Umap::stage() const {
 // Searching costs rows^2 columns, an epoch rows: what share each has depends on the size.
 double Umap::progress() const {
     const auto rows = static_cast<double>(neighbours_.rows);
-    const double search = rows * rows * static_cast<double>(search_->prepared_columns()) / 5e10;
+    const auto columns = static_cast<double>(search_->prepared_columns());
+    const double search = near_ ? 2 * rows * kDistances * columns / 5e9 : rows * rows * columns / 5e10;
     const double layout = rows * epochs_ / 5e6, start = rows * 2e-5;
-    const double spent = search * static_cast<double>(searched_) / rows + (stage_ >= Stage::layout ? start : 0.0) +
-                         layout * epoch_ / epochs_;
+    const double found =
+        near_ ? static_cast<double>(near_->inserted() + searched_) / 2 : static_cast<double>(searched_);
+    const double spent = search * found / rows + (stage_ >= Stage::layout ? start : 0.0) + layout * epoch_ / epochs_;
     return done() ? 1.0 : std::min(spent / (search + start + layout), 1.0);
 }
 
 void Umap::find_neighbours() {
+    if (near_) {
+        const double each = kDistances * static_cast<double>(search_->prepared_columns());
+        const auto some = std::max<int64_t>(256, static_cast<int64_t>(kStepOperations / 20 / each));
+        if (near_->inserted() < neighbours_.rows) return near_->insert(some);
+        const int64_t last = std::min(neighbours_.rows, searched_ + some);
+        near_->search(searched_, last, neighbours_);
+        searched_ = last;
+        if (last < neighbours_.rows) return;
+        recall_ = near_->recall(neighbours_);
+        stage_ = Stage::graph;
+        return;
+    }
     const double each = static_cast<double>(neighbours_.rows) * static_cast<double>(search_->prepared_columns());
     const auto wanted = static_cast<int64_t>(kStepOperations / each);
     const int64_t last = std::min(neighbours_.rows, searched_ + std::max<int64_t>(wanted, 96));

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 
+#include "core/analysis/approximate_search.h"
 #include "core/analysis/fuzzy_graph.h"
 #include "core/analysis/knn.h"
 #include "core/analysis/point_table.h"
@@ -18,10 +20,11 @@ class ThreadTeam;
 //   while (map.step()) draw(map.layout());
 // Stopping early keeps the layout as it is; it can be drawn, measured, and transformed into all the same.
 //
-// What differs from umap-learn 0.5: neighbours are exact, and forces on a point are taken eight at a time. In
-// reproducible mode every point moves itself alone, from where all stood before, in two sweeps an epoch (edges with
-// their negative samples, then edges alone): so it comes to the moves of umap-learn's edges, which move both ends, and
-// any number of threads gives the same bits. Otherwise edges move both ends in place, as umap-learn's threads do.
+// What differs from umap-learn 0.5: neighbours are exact (or, of very many points, by HNSW), and forces on a point are
+// taken eight at a time. In reproducible mode every point moves itself alone, from where all stood before, in two
+// sweeps an epoch (edges with their negative samples, then edges alone): so it comes to the moves of umap-learn's
+// edges, which move both ends, and any number of threads gives the same bits. Otherwise edges move both ends in place,
+// as umap-learn's threads do.
 class Umap {
    public:
     // Throws InputError on points as check_points does, unless neighbors < rows, and on settings out of range.
@@ -48,7 +51,9 @@ class Umap {
     const UmapSettings& settings() const { return settings_; }
     CurveFit curve() const { return curve_; }
     const Neighbours& neighbours() const { return neighbours_; }  // complete once the graph is there
-    const SparseGraph& graph() const { return graph_; }           // fuzzy union; edges too weak to be drawn are gone
+    bool approximate() const { return near_ != nullptr; }
+    double recall() const { return recall_; }  // of approximate neighbours, measured on 100 points; NaN: exact
+    const SparseGraph& graph() const { return graph_; }  // fuzzy union; edges too weak to be drawn are gone
 
    private:
     enum class Stage { neighbours, graph, start, layout, done };
@@ -64,6 +69,8 @@ class Umap {
     int epochs_ = 0, epoch_ = 0;
     Stage stage_ = Stage::neighbours;
     std::shared_ptr<const PointSearch> search_;
+    std::shared_ptr<ApproximateSearch> near_;  // of it; null: exact
+    double recall_ = NAN;
     Neighbours neighbours_;
     int64_t searched_ = 0;
     SparseGraph graph_;

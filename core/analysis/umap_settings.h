@@ -8,6 +8,9 @@ namespace savepoint {
 
 enum class PointMetric { euclidean, cosine, correlation };
 enum class UmapStart { spectral, pca };
+// exact: every pair is looked at. approximate: by a graph of small worlds (HNSW). automatic: approximate from the number
+// of points on from which it is the faster one.
+enum class NeighbourSearch { automatic, exact, approximate };
 
 // Names and defaults are those of umap-learn 0.5.
 struct UmapSettings {
@@ -15,6 +18,7 @@ struct UmapSettings {
     float min_dist = 0.1f;  // how closely points may be packed: 0 .. spread
     float spread = 1.0f;    // the scale of the map
     PointMetric metric = PointMetric::euclidean;
+    NeighbourSearch search = NeighbourSearch::automatic;
     int components = 2;  // 2 or 3
     int epochs = 0;      // n_epochs; 0: 500 up to 10,000 points, 200 above
     UmapStart start = UmapStart::spectral;

@@ -199,6 +199,7 @@ void MapFit::take_layout(const PointTable& layout) {
 
 void MapFit::lay_out() {
     const bool more = umap_->step(kEpochs);
+    figures_.neighbour_recall = umap_->recall();
     if (umap_->has_layout()) take_layout(umap_->layout());
     if (!more) stage_ = Stage::clusters;
 }

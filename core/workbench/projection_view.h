@@ -49,6 +49,7 @@ struct ProjectionMap {
     // PCA of the same points, for UMAP too: what variance there is to be shown
     std::vector<ProjectionComponent> components;  // descending; at most 32
     std::vector<std::string> parts;
+    double neighbour_recall = NAN;  // of UMAP's approximate neighbours, as measured; NaN: they are exact
     bool randomized = false;  // the components are those of a randomised PCA
     // NaN: not measured yet, or too few points
     double trustworthiness = NAN, continuity = NAN;

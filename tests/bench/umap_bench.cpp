@@ -1,14 +1,20 @@
 // UMAP of ours, timed; umap_compare.py runs it beside umap-learn.
 //   bench_umap_bench map IN.npy OUT.npy [parallel]    maps [n, d] to [n, 2]; prints one JSON of seconds and quality
+//   bench_umap_bench neighbours ROWS COLUMNS [parallel]    exact neighbours and HNSW's of ROWS points in COLUMNS
+//   numbers
+//                                                     (a 12-dimensional sheet, bent, with noise): seconds, recall
 //   bench_umap_bench latents OUT.npy ROWS COLUMNS     real latents: z of the middle layer group, of corpus text, its
 //                                                     first COLUMNS components (needs `savepoint fit --default`)
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/analysis/approximate_search.h"
 #include "core/analysis/points_file.h"
 #include "core/analysis/reference_fit.h"
 #include "core/analysis/trustworthiness.h"
@@ -47,6 +53,46 @@ int map_points(const std::string& in, const std::string& out, bool parallel) {
                                 {"trustworthiness", quality.trustworthiness},
                                 {"continuity", quality.continuity},
                                 {"quality_seconds", now() - measured}}
+              << std::endl;
+    return 0;
+}
+
+// Points that lie on a smooth sheet, as latents do: what is far in all columns at once has no near neighbours to find.
+PointTable sheet(int64_t rows, int64_t columns) {
+    const at::Tensor places = at::randn({rows, 12}, at::make_generator<at::CPUGeneratorImpl>(1));
+    const at::Tensor bend = at::randn({12, columns}, at::make_generator<at::CPUGeneratorImpl>(2));
+    const at::Tensor noise = at::randn({rows, columns}, at::make_generator<at::CPUGeneratorImpl>(3));
+    const at::Tensor values = (at::sin(places.mm(bend) * 0.5) + 0.05 * noise).contiguous();
+    PointTable points{rows, columns, {}};
+    points.values.assign(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+    return points;
+}
+
+int compare_neighbours(int64_t rows, int64_t columns, bool parallel) {
+    const PointSearch search(sheet(rows, columns), PointMetric::euclidean);
+    double began = now();
+    const Neighbours exact = search.search_all(14);
+    const double exact_seconds = now() - began;
+    ApproximateSearch::Options options;
+    options.reproducible = !parallel;
+    began = now();
+    ApproximateSearch graph(search, options);
+    for (int64_t done = -1; done != graph.inserted();) done = graph.inserted(), graph.insert(1000);
+    const double built = now() - began;
+    Neighbours found = exact;
+    graph.search(0, rows, found);
+    const double seconds = now() - began;
+    int64_t hits = 0;
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < 14; ++j)
+            hits += std::count(&exact.index[i * 14], &exact.index[i * 14] + 14, found.index[i * 14 + j]);
+    std::cout << nlohmann::json{{"rows", rows},
+                                {"columns", columns},
+                                {"threads", threads()},
+                                {"exact_seconds", exact_seconds},
+                                {"hnsw_seconds", seconds},
+                                {"hnsw_build_seconds", built},
+                                {"recall", static_cast<double>(hits) / static_cast<double>(14 * rows)}}
               << std::endl;
     return 0;
 }
@@ -91,8 +137,11 @@ int main(int argc, char** argv) {
         set_threads(0);
         const std::string what = argc > 1 ? argv[1] : "";
         if (what == "map" && argc >= 4) return map_points(argv[2], argv[3], argc > 4);
+        if (what == "neighbours" && argc >= 4)
+            return compare_neighbours(std::atoll(argv[2]), std::atoll(argv[3]), argc > 4);
         if (what == "latents" && argc == 5) return write_latents(argv[2], std::atoll(argv[3]), std::atoll(argv[4]));
-        std::cerr << "bench_umap_bench map IN.npy OUT.npy [parallel] | latents OUT.npy ROWS COLUMNS\n";
+        std::cerr << "bench_umap_bench map IN.npy OUT.npy [parallel] | neighbours ROWS COLUMNS [parallel] | latents "
+                     "OUT.npy ROWS COLUMNS\n";
         return 2;
     } catch (const std::exception& error) {
         std::cerr << error.what() << "\n";

@@ -255,6 +255,19 @@ void register_made_up(Harness& harness) {
 
 // -- a real session ------------------------------------------------------------------------------------------------
 
+void picture_in_both_sizes(ImGuiTestContext* ctx, Harness& h, const std::string& name) {
+    const ImVec2 size = ImGui::GetIO().DisplaySize;
+    ctx->MouseMoveToPos({0.75f * size.x, size.y - 8});  // where nothing has a tooltip
+    ctx->Yield(20);
+    picture_of_all(ctx, h, name);
+    for (const ImVec2 other : {ImVec2(1280, 800), size}) {
+        h.window().resize(static_cast<int>(other.x), static_cast<int>(other.y));
+        wait_until(ctx, 3, [&] { return ImGui::GetIO().DisplaySize.x == other.x; });
+        ctx->Yield(6);
+        if (other.x != size.x) picture_of_all(ctx, h, name + "-1280x800");
+    }
+}
+
 bool finished(const Snapshot& s) { return s.projection && s.projection->state != ProjectionState::running; }
 
 std::shared_ptr<const ProjectionView> project(ImGuiTestContext* ctx, Harness& h) {
@@ -299,7 +312,7 @@ void umap_of_latents(ImGuiTestContext* ctx, Harness& h) {
     IM_CHECK_GT(view->maps[0].trustworthiness, 0.7);
     IM_CHECK_GT(view->maps[0].continuity, 0.7);
     lasso_left_half(ctx, h, *view);
-    picture_of_all(ctx, h, "program-projection-umap");
+    picture_in_both_sizes(ctx, h, "program-projection-umap");
     selection(h).clear();
 }
 
@@ -327,7 +340,7 @@ void layers_side_by_side(ImGuiTestContext* ctx, Harness& h) {
     IM_CHECK_EQ(view->maps.size(), 7u);
     for (const ProjectionMap& map : view->maps) IM_CHECK_GT(map.trustworthiness, 0.5);
     ctx->ComboClick("##colour/position");
-    picture_of_all(ctx, h, "program-projection-layers");
+    picture_in_both_sizes(ctx, h, "program-projection-layers");
 
     ctx->ItemClick("##parts");
     ctx->ItemClick("//$FOCUSED/one map, a point for each layer");
