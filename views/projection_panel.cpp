@@ -106,6 +106,7 @@ void ProjectionPanel::draw_look(Frame& frame, const ProjectionView& view) {
     const std::vector<MapColour> there = map_colours(view);
     const bool labelled = colour_ == MapColour::label && label_ < view.points->label_names.size();
     const std::string shown = labelled ? view.points->label_names[label_] : map_colour_name(colour_);
+    flow(8.4f * em());
     ImGui::SetNextItemWidth(8.4f * em());
     if (ImGui::BeginCombo("##colour", drawable(shown).c_str())) {
         for (const MapColour by : there) {
