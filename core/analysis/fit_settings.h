@@ -13,7 +13,7 @@ struct FitSettings {
     PcaSettings pca;
     std::string corpus = "fortunes";  // or a path for read_corpus
     int64_t sequence_length = 192;
-    int64_t fit_tokens = 15360;         // corpus text (own samples come on top)
+    int64_t fit_tokens = 16320;         // corpus text (own samples come on top)
     int64_t calibration_tokens = 4032;  // of no part of the codecs: figures and quantiles are from them
     int64_t own_samples = 16;           // sequences that the model writes itself, half of them in its chat format
     int64_t own_sample_length = 80;     // tokens: a chat turn with its system prompt takes 40

@@ -1,6 +1,7 @@
 #include "core/model/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 
@@ -34,6 +35,12 @@ struct OneDnn {
     }
 };
 
+struct OneThread {
+    OneThread() : before(at::get_num_threads()) { at::set_num_threads(1); }
+    ~OneThread() { at::set_num_threads(before); }
+    int before;
+};
+
 bool fits(const at::Tensor& x, const at::Tensor& weight) {
     const bool plain = x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat;
     return plain && !(at::GradMode::is_enabled() && x.requires_grad()) && x.numel() >= kFewRows * weight.size(1);
@@ -46,7 +53,12 @@ Linear::Linear(at::Tensor weight) : weight_(std::move(weight)) {}
 at::Tensor Linear::operator()(const at::Tensor& x) const {
     const OneDnn& one_dnn = OneDnn::get();
     if (!one_dnn.multiply || !fits(x, weight_)) return at::linear(x, weight_);
-    if (!blocked_.defined()) blocked_ = one_dnn.lay_out->call(weight_, std::nullopt);
+    if (!blocked_.defined()) {
+        // oneDNN picks the layout by the number of threads, and the layout decides how products round: with one layout
+        // for all, a run repeated on its own number of threads has its own bits, whatever was run before it.
+        const OneThread one;
+        blocked_ = one_dnn.lay_out->call(weight_, std::nullopt);
+    }
     return one_dnn.multiply->call(x.contiguous(), blocked_, std::nullopt, "none", Scalars(), std::nullopt);
 }
 

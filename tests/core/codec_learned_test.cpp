@@ -45,6 +45,7 @@ std::shared_ptr<const TransformCodec> transform(bool from_below) {
         TransformSettings settings;
         settings.part = CodedPart::kv;
         settings.group_size = 1;
+        settings.from_token = false;
         settings.from_below = below;
         settings.max_components = 80;
         settings.sample_tokens = 200;

@@ -8,10 +8,11 @@ namespace savepoint::testing {
 inline TrainingSettings small_training() {
     TrainingSettings settings;
     settings.codec.architecture = "layer_specific";
+    settings.codec.from_token = false;  // predictions from it are what fitting spends most time on
     settings.codec.width = 16;
     settings.codec.feed_forward = 16;
     settings.codec.ratio = 12;
-    settings.fit_tokens = 1280;
+    settings.fit_tokens = 960;
     settings.held_out_tokens = 64;
     settings.prefix = 24;
     settings.followers = 8;
