@@ -44,6 +44,8 @@ std::string formatted(const char* format, double value) {
     return text;
 }
 
+std::string axis_number(double value) { return formatted(std::abs(value) < 1000 ? "%.3g" : "%.0f", value); }
+
 // One curve: its own scale, its name and last value above it, dots where held-out text was looked at.
 void draw_curve(const std::vector<TrainingPoint>& curve, int64_t rounds, const Series& series, ImVec2 size, bool dots) {
     const ImVec2 origin = ImGui::GetCursorScreenPos();
@@ -67,7 +69,7 @@ void draw_curve(const std::vector<TrainingPoint>& curve, int64_t rounds, const S
         tooltip(series.tip);
         return;
     }
-    small_text(draw, {right, origin.y}, palette::text, formatted("%.4g", last), 1);
+    small_text(draw, {right, origin.y}, palette::text, axis_number(last), 1);
     if (!(high > low)) high = low + std::max(1e-9, std::abs(low) * 0.1);
     const double span = high - low;
     const auto place = [&](ImVec2 p) {
@@ -79,8 +81,8 @@ void draw_curve(const std::vector<TrainingPoint>& curve, int64_t rounds, const S
         draw->AddLine(place(points[i - 1]), place(points[i]), series.colour, 1.8f);
     if (dots || points.size() == 1)
         for (const ImVec2 p : points) draw->AddCircleFilled(place(p), 2.6f, series.colour);
-    small_text(draw, {left - 4, top - 2}, palette::text_dim, formatted("%.3g", high), 1);
-    small_text(draw, {left - 4, bottom - small_height()}, palette::text_dim, formatted("%.3g", low), 1);
+    small_text(draw, {left - 4, top - 2}, palette::text_dim, axis_number(high), 1);
+    small_text(draw, {left - 4, bottom - small_height()}, palette::text_dim, axis_number(low), 1);
     small_text(draw, {left, bottom + 1}, palette::text_dim, "1");
     small_text(draw, {right, bottom + 1}, palette::text_dim, "round " + std::to_string(rounds), 1);
     if (!ImGui::IsItemHovered()) return;
