@@ -24,13 +24,6 @@ constexpr const char* kKlTip =
 constexpr const char* kFvuTip =
     "Fraction of variance unexplained, mean over layers; of keys and values the mean of both. 0 is perfect.";
 
-std::string formatted(const char* format, double value) {
-    if (!std::isfinite(value)) return "-";
-    char text[48];
-    std::snprintf(text, sizeof text, format, value);
-    return text;
-}
-
 // One hue a kind of codec, the same in plot and table.
 ImU32 kind_colour(const std::string& kind) {
     static const std::array<std::pair<const char*, float>, 9> hues{{{"transform", 0.57f},

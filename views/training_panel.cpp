@@ -37,13 +37,6 @@ struct Series {
     double (*of)(const TrainingPoint&);
 };
 
-std::string formatted(const char* format, double value) {
-    if (!std::isfinite(value)) return "-";
-    char text[64];
-    std::snprintf(text, sizeof text, format, value);
-    return text;
-}
-
 std::string axis_number(double value) { return formatted(std::abs(value) < 1000 ? "%.3g" : "%.0f", value); }
 
 // One curve: its own scale, its name and last value above it, dots where held-out text was looked at.

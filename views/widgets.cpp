@@ -129,6 +129,13 @@ std::string format_bytes(double bytes) {
            units[unit];
 }
 
+std::string formatted(const char* format, double value) {
+    if (!std::isfinite(value)) return "-";
+    char text[64];
+    std::snprintf(text, sizeof text, format, value);
+    return text;
+}
+
 std::string format_number(double value, int digits) {
     if (std::isnan(value)) return "-";
     char buffer[64];

@@ -16,6 +16,7 @@ void tooltip(const char* text);      // for the last item, wrapped
 bool empty_state(const char* headline, const char* advice, const char* button = nullptr);
 std::string model_name(const ModelView& model);           // its file's name without the ending
 std::string format_bytes(double bytes);                   // "1.2 MB"
+std::string formatted(const char* format, double value);  // printf's, "-" for NaN and infinity
 std::string format_number(double value, int digits = 3);  // "0.0123", "-" for NaN
 // A colour bar legend with its end labels, for sequential()/diverging() maps.
 void colour_legend(const char* label, const char* low, const char* high, bool is_diverging = false);

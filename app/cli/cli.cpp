@@ -1,5 +1,7 @@
 #include "app/cli/cli.h"
 
+#include <cstdio>
+#include <cmath>
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -135,6 +137,13 @@ std::shared_ptr<const Snapshot> finish(Workbench& workbench, bool background) {
     if (snapshot->model->phase == Phase::failed) throw Error(snapshot->model->error);
     if (!snapshot->errors.empty()) throw Error(snapshot->errors.front().message);
     return snapshot;
+}
+
+std::string shown(double value, const char* format) {
+    if (!std::isfinite(value)) return "-";
+    char text[32];
+    std::snprintf(text, sizeof text, format, value);
+    return text;
 }
 
 void print_json(const nlohmann::json& value) {

@@ -15,12 +15,6 @@ void show_progress(const RateDistortion& job) {
     std::cerr << "\r\033[K" << static_cast<int>(100 * job.progress()) << "%  " << job.stage() << std::flush;
 }
 
-std::string shown(double value, const char* format) {
-    char text[32];
-    std::snprintf(text, sizeof text, format, value);
-    return std::isfinite(value) ? text : "-";
-}
-
 void print_long_runs(const RateDistortion& job) {
     bool begun = false;
     for (const RateDistortion::Judged& one : job.judged()) {

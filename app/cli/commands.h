@@ -72,7 +72,8 @@ std::unique_ptr<Workbench> open_workbench(const Common& common, bool fit_when_mi
 // Waits until commands and generation (and, if asked, analyses) are done; throws the workbench's first error.
 std::shared_ptr<const Snapshot> finish(Workbench& workbench, bool background = false);
 
-void print_json(const nlohmann::json& value);  // invalid UTF-8 is replaced, NaN becomes null
+std::string shown(double value, const char* format);  // printf's, "-" for NaN and infinity: cells of tables
+void print_json(const nlohmann::json& value);         // invalid UTF-8 is replaced, NaN becomes null
 nlohmann::json to_json(const std::vector<float>& values);
 
 }  // namespace savepoint::cli

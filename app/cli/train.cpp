@@ -16,12 +16,6 @@ struct TrainArguments {
     std::string out, checkpoint;
 };
 
-std::string shown(double value, const char* format) {
-    char text[32];
-    std::snprintf(text, sizeof text, format, value);
-    return std::isfinite(value) ? text : "-";
-}
-
 void show_point(const TrainingPoint& p) {
     std::cerr << "\r\033[Kround " << p.round + 1 << "  loss " << shown(p.loss, "%.2f") << "  rate "
               << shown(p.rate_bits, "%.0f") << " bits/token  distortion " << shown(p.distortion, "%.2f") << "  KL "

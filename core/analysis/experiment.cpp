@@ -16,38 +16,24 @@
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
 #include "core/sidecar/fit.h"
+#include "core/sidecar/step_queue.h"
 
 namespace savepoint {
 
 namespace {
-
-struct Step {
-    std::string stage;
-    double cost;
-    std::function<void()> run;
-};
 
 constexpr size_t kBatchTokens = 512;
 
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::string of(const std::string& what, size_t i, size_t n) {
-    return what + " " + std::to_string(i + 1) + " of " + std::to_string(n);
-}
-
 }  // namespace
 
-struct Experiment::Impl {
+struct Experiment::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings asked,
          std::shared_ptr<const Phi> given)
         : model(model), tokenizer(tokenizer), settings(std::move(asked)), learned(std::move(given)) {
         plan("reading the texts", 1, [this] { read(); });
-    }
-
-    void plan(std::string stage, double cost, std::function<void()> run) {
-        steps.push_back({std::move(stage), cost, std::move(run)});
-        planned += cost;
     }
 
     bool wants(PhiKind kind) const {
@@ -71,7 +57,7 @@ struct Experiment::Impl {
         runs.resize(texts.size());
         for (size_t i = 0; i < texts.size(); ++i) {
             ids[i] = encoded(texts[i]);
-            if (!texts[i].answers.empty()) plan(of("answer", i, texts.size()), 4, [this, i] { let_it_answer(i); });
+            if (!texts[i].answers.empty()) plan(counted("answer", i, texts.size()), 4, [this, i] { let_it_answer(i); });
             if (texts[i].text.empty()) texts[i].text = texts[i].shown();
         }
         plan("batching", 0.1, [this] { plan_passes(); });
@@ -101,13 +87,13 @@ struct Experiment::Impl {
         if (wants(DetectorKind::relative_mahalanobis)) {
             plan("choosing background texts", 1, [this] { choose_background(); });
             for (size_t i = 0; i < static_cast<size_t>(settings.background); ++i)
-                plan(of("background text", i, static_cast<size_t>(settings.background)), 1,
+                plan(counted("background text", i, static_cast<size_t>(settings.background)), 1,
                      [this, i] { run_background(i); });
         }
         if (wants(PhiKind::hedgehog) && !learned) plan_learning();
         plan("baselines", 1, [this] { baselines(); });
         plan_features();
-        plan("done", 0.1, [this] { result.seconds = since(started); });
+        plan("finishing", 0.1, [this] { result.seconds = since(started); });
     }
 
     std::vector<TokenId> encoded(const LabelledText& text) const {
@@ -189,7 +175,7 @@ struct Experiment::Impl {
         });
         const auto count = static_cast<size_t>(settings.hedgehog_steps);
         for (size_t i = 0; i < count; ++i)
-            plan(of("learning phi, text", i, count), 2, [this, i] {
+            plan(counted("learning phi, text", i, count), 2, [this, i] {
                 ForwardOptions options;
                 options.logits = Logits::none;
                 options.capture = false;
@@ -287,8 +273,6 @@ struct Experiment::Impl {
     ExperimentJudge judge;
     ExperimentResult result;
     Clock::time_point started = Clock::now();
-    std::deque<Step> steps;
-    double planned = 0, spent = 0;
 };
 
 Experiment::Experiment(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings settings,
@@ -297,22 +281,13 @@ Experiment::Experiment(const Transformer& model, const Tokenizer& tokenizer, Exp
 
 Experiment::~Experiment() = default;
 
-void Experiment::step() {
-    if (done()) return;
-    const Step step = std::move(impl_->steps.front());
-    impl_->steps.pop_front();
-    step.run();
-    impl_->spent += step.cost;
-}
+void Experiment::step() { impl_->run_next(); }
 
-bool Experiment::done() const { return impl_->steps.empty(); }
+bool Experiment::done() const { return impl_->done(); }
 
-double Experiment::progress() const {
-    if (impl_->spent == 0) return 0;  // until the texts are read nothing is known of what follows
-    return done() ? 1 : impl_->spent / impl_->planned;
-}
+double Experiment::progress() const { return impl_->progress(); }
 
-std::string Experiment::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+std::string Experiment::stage() const { return impl_->stage(); }
 
 const ExperimentSettings& Experiment::settings() const { return impl_->settings; }
 

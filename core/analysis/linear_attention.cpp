@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/analysis/kv_head_layout.h"
 #include "core/model/error.h"
 
 namespace savepoint {
@@ -73,21 +74,6 @@ void own(at::Tensor& x) {
 void own(LinearAttentionState& state) {
     own(state.s);
     own(state.n);
-}
-
-// [tokens, layers, kv_heads * group, d] -> [layers * kv_heads, group * tokens, d]
-at::Tensor by_kv_head(const at::Tensor& x, int64_t kv_heads) {
-    const int64_t tokens = x.size(0), layers = x.size(1), group = x.size(2) / kv_heads, d = x.size(3);
-    return x.view({tokens, layers, kv_heads, group, d})
-        .permute({1, 2, 3, 0, 4})
-        .reshape({layers * kv_heads, group * tokens, d});
-}
-
-at::Tensor from_kv_head(const at::Tensor& x, int64_t tokens, int64_t layers, int64_t kv_heads) {
-    const int64_t group = x.size(1) / tokens, d = x.size(2);
-    return x.view({layers, kv_heads, group, tokens, d})
-        .permute({3, 0, 1, 2, 4})
-        .reshape({tokens, layers, kv_heads * group, d});
 }
 
 // The sums that later tokens of a run read: s [layers * kv_heads, f, d], n [layers * kv_heads, f, 1].

@@ -15,16 +15,11 @@
 #include "core/model/error.h"
 #include "core/sidecar/fit.h"
 #include "core/sidecar/reference_text.h"
+#include "core/sidecar/step_queue.h"
 
 namespace savepoint {
 
 namespace {
-
-struct Step {
-    std::string stage;
-    double cost;
-    std::function<void()> run;
-};
 
 TokenSplit text_of(const Tokenizer& tokenizer, const PhiRankingSettings& s) {
     const Corpus corpus = s.corpus == "fortunes" ? fortunes_corpus() : read_corpus(s.corpus);
@@ -86,16 +81,11 @@ nlohmann::json to_json(const PhiFidelity& f) {
 
 }  // namespace
 
-struct PhiRanking::Impl {
+struct PhiRanking::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, PhiRankingSettings asked)
         : model(model), tokenizer(tokenizer), settings(std::move(asked)) {
         if (settings.sequence_length <= settings.first) throw InputError("phi: sequences are too short to compare on");
         plan("reading " + settings.corpus, 1, [this] { read(); });
-    }
-
-    void plan(std::string stage, double cost, std::function<void()> run) {
-        steps.push_back({std::move(stage), cost, std::move(run)});
-        planned += cost;
     }
 
     bool wants_hedgehog() const {
@@ -171,8 +161,6 @@ struct PhiRanking::Impl {
     std::vector<std::shared_ptr<const Phi>> maps;
     std::vector<Sums> sums;
     std::vector<PhiFidelity> found;
-    std::deque<Step> steps;
-    double planned = 0, spent = 0;
 };
 
 PhiRanking::PhiRanking(const Transformer& model, const Tokenizer& tokenizer, PhiRankingSettings settings)
@@ -180,19 +168,13 @@ PhiRanking::PhiRanking(const Transformer& model, const Tokenizer& tokenizer, Phi
 
 PhiRanking::~PhiRanking() = default;
 
-void PhiRanking::step() {
-    if (done()) return;
-    const Step step = std::move(impl_->steps.front());
-    impl_->steps.pop_front();
-    step.run();
-    impl_->spent += step.cost;
-}
+void PhiRanking::step() { impl_->run_next(); }
 
-bool PhiRanking::done() const { return impl_->steps.empty(); }
+bool PhiRanking::done() const { return impl_->done(); }
 
-double PhiRanking::progress() const { return done() ? 1 : impl_->spent / impl_->planned; }
+double PhiRanking::progress() const { return impl_->progress(); }
 
-std::string PhiRanking::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+std::string PhiRanking::stage() const { return impl_->stage(); }
 
 std::vector<PhiFidelity> PhiRanking::ranked() const {
     std::vector<PhiFidelity> out = impl_->found;

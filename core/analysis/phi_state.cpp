@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/analysis/kv_head_layout.h"
 #include "core/model/error.h"
 
 namespace savepoint {
@@ -45,21 +46,6 @@ at::Tensor features_to_sum(PhiState& state, const at::Tensor& keys) {
     state.s = state.s * scale.unsqueeze(-1);
     state.log_max = moved;
     return (mapped - moved.unsqueeze(-1)).exp();
-}
-
-// [tokens, layers, kv_heads * group, d] -> [layers * kv_heads, group * tokens, d]
-at::Tensor by_kv_head(const at::Tensor& x, int64_t kv_heads) {
-    const int64_t tokens = x.size(0), layers = x.size(1), group = x.size(2) / kv_heads, d = x.size(3);
-    return x.reshape({tokens, layers, kv_heads, group, d})
-        .permute({1, 2, 3, 0, 4})
-        .reshape({layers * kv_heads, group * tokens, d});
-}
-
-at::Tensor from_kv_head(const at::Tensor& x, int64_t tokens, int64_t layers, int64_t kv_heads) {
-    const int64_t group = x.size(1) / tokens, d = x.size(2);
-    return x.reshape({layers, kv_heads, group, tokens, d})
-        .permute({3, 0, 1, 2, 4})
-        .reshape({tokens, layers, kv_heads * group, d});
 }
 
 // What the tokens of a run read from those before their chunk: s [sets, f, d], n [sets, f, 1], log_max [sets, 1, 1].

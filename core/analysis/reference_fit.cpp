@@ -8,6 +8,7 @@
 #include "core/analysis/fit_figures.h"
 #include "core/sidecar/reference_text.h"
 #include "core/model/error.h"
+#include "core/sidecar/step_queue.h"
 #include "core/state/safetensors.h"
 
 namespace savepoint {
@@ -22,12 +23,6 @@ constexpr int64_t kResumedSequences = 4, kResumedPrefix = 128, kResumedTokens = 
 // What steps cost beside each other, for the progress bar: seconds on two processors.
 constexpr double kReadingCost = 0.2, kSamplingCost = 0.1, kForwardCost = 0.45, kMomentsCost = 0.07, kReadOutCost = 0.04,
                  kMeasuringCost = 0.1, kDecompositionCost = 1, kResumeCost = 1, kFinishCost = 0.5;
-
-struct Step {
-    std::string stage;
-    double cost;
-    std::function<void()> run;
-};
 
 // Consecutive sequences of equal length that go through the model together.
 struct Batch {
@@ -71,13 +66,9 @@ std::string ids_sha256(const Sequences& sequences) {
     return sha256_hex(bytes);
 }
 
-std::string of(const std::string& what, size_t index, size_t count) {
-    return what + " " + std::to_string(index + 1) + " of " + std::to_string(count);
-}
-
 }  // namespace
 
-struct ReferenceFit::Impl {
+struct ReferenceFit::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, FitSettings asked)
         : model(model),
           tokenizer(tokenizer),
@@ -87,11 +78,6 @@ struct ReferenceFit::Impl {
           elu1(model.config(), FeatureMap::elu1) {
         hook_queries();
         plan("reading " + settings.corpus, kReadingCost, [this] { read(); });
-    }
-
-    void plan(std::string stage, double cost, std::function<void()> run) {
-        steps.push_back({std::move(stage), cost, std::move(run)});
-        planned += cost;
     }
 
     void hook_queries() {
@@ -131,7 +117,7 @@ struct ReferenceFit::Impl {
         fit.insert(fit.begin(), starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
         samples.emplace(model, std::move(starts), length, settings.seed);
         for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
-            plan(of("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost,
+            plan(counted("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost,
                  [this] { samples->step(); });
         }
         plan("sampling from the model", 0, [this] {
@@ -148,10 +134,10 @@ struct ReferenceFit::Impl {
         for (size_t i = 0; i < batches.size(); ++i) {
             const Batch batch = batches[i];
             if (i == moments) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
-            plan(of("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(fit, batch); });
-            plan(of("moments of pass", i, batches.size()), kMomentsCost, [this] { add_moments(); });
+            plan(counted("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(fit, batch); });
+            plan(counted("moments of pass", i, batches.size()), kMomentsCost, [this] { add_moments(); });
             for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
-                plan(of("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
+                plan(counted("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
                     each_read_out(map, [&](const at::Tensor& rows) {
                         if (i < moments)
                             anomaly(map).add(rows);
@@ -164,7 +150,7 @@ struct ReferenceFit::Impl {
         if (moments == batches.size()) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
         const auto groups = static_cast<size_t>(pca.parts()) - 2;
         for (size_t part = 0; part < groups + 2; ++part) {
-            const std::string stage = part < groups    ? of("decomposing group", part, groups)
+            const std::string stage = part < groups    ? counted("decomposing group", part, groups)
                                       : part == groups ? "decomposing keys"
                                                        : "decomposing values";
             plan(stage, kDecompositionCost, [=, this] { pca.decompose(static_cast<int64_t>(part)); });
@@ -176,13 +162,13 @@ struct ReferenceFit::Impl {
         const std::vector<Batch> batches = batches_of(held_out);
         for (size_t i = 0; i < batches.size(); ++i) {
             const Batch batch = batches[i];
-            plan(of("calibration pass", i, batches.size()), kForwardCost, [=, this] { forward(held_out, batch); });
+            plan(counted("calibration pass", i, batches.size()), kForwardCost, [=, this] { forward(held_out, batch); });
             for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
-                plan(of("calibrating on pass", i, batches.size()), kReadOutCost,
+                plan(counted("calibrating on pass", i, batches.size()), kReadOutCost,
                      [=, this] { each_read_out(map, [&](const at::Tensor& rows) { anomaly(map).calibrate(rows); }); });
             }
             // Every second pass: figures need fewer tokens than quantiles.
-            if (i % 2 == 0) plan(of("measuring pass", i, batches.size()), kMeasuringCost, [this] { measure(); });
+            if (i % 2 == 0) plan(counted("measuring pass", i, batches.size()), kMeasuringCost, [this] { measure(); });
         }
     }
 
@@ -280,9 +266,6 @@ struct ReferenceFit::Impl {
     std::shared_ptr<const Sidecar> sidecar;  // before its figures are known
     FitFigures figures;
     Result result;
-
-    std::deque<Step> steps;
-    double planned = 0, spent = 0;
 };
 
 ReferenceFit::ReferenceFit(const Transformer& model, const Tokenizer& tokenizer, FitSettings settings)
@@ -290,23 +273,13 @@ ReferenceFit::ReferenceFit(const Transformer& model, const Tokenizer& tokenizer,
 
 ReferenceFit::~ReferenceFit() = default;
 
-void ReferenceFit::step() {
-    if (done()) return;
-    const Step step = std::move(impl_->steps.front());
-    impl_->steps.pop_front();
-    step.run();
-    impl_->spent += step.cost;
-}
+void ReferenceFit::step() { impl_->run_next(); }
 
-bool ReferenceFit::done() const { return impl_->steps.empty(); }
+bool ReferenceFit::done() const { return impl_->done(); }
 
-double ReferenceFit::progress() const {
-    // Until the corpus is read nothing is known of what follows.
-    if (impl_->spent == 0) return 0;
-    return done() ? 1 : impl_->spent / impl_->planned;
-}
+double ReferenceFit::progress() const { return impl_->progress(); }
 
-std::string ReferenceFit::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+std::string ReferenceFit::stage() const { return impl_->stage(); }
 
 ReferenceFit::Result ReferenceFit::result() const {
     if (!done()) throw InputError("fit: has not finished yet");

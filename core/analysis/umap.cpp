@@ -140,7 +140,7 @@ const char* Umap::stage() const {
         case Stage::done:
             break;
     }
-    return "done";
+    return "";
 }
 
 // Searching costs rows^2 columns, an epoch rows: what share each has depends on the size.

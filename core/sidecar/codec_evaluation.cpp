@@ -9,6 +9,7 @@
 
 #include "core/model/error.h"
 #include "core/sidecar/attention_output.h"
+#include "core/state/json_fields.h"
 
 namespace savepoint {
 
@@ -21,14 +22,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 void add(at::Tensor& sum, const at::Tensor& x) { sum = sum.defined() ? sum + x : x; }
-
-nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
-
-double part_bytes(const ModelConfig& c, CodedPart part) {
-    const auto hidden = static_cast<double>(2 * c.layers * c.d_model),
-               kv = static_cast<double>(4 * c.layers * c.kv_dim());
-    return part == CodedPart::hidden ? hidden : part == CodedPart::kv ? kv : hidden + kv;
-}
 
 // Over tokens and the last dimensions: [tokens, layers, ...] -> [layers]
 at::Tensor by_layer(const at::Tensor& squares) {
@@ -57,30 +50,30 @@ nlohmann::json described(const CodecFigures& f) {
             {"part", to_string(f.part)},
             {"tokens", f.tokens},
             {"bytes_per_token", f.bytes_per_token},
-            {"ratio_fp16", number(f.ratio_fp16)},
+            {"ratio_fp16", number_or_null(f.ratio_fp16)},
             {"sidecar_bytes", f.sidecar_bytes},
-            {"kl_nats", number(f.kl_nats)},
-            {"kl_p95", number(f.kl_p95)},
-            {"top1_agreement", number(f.top1_agreement)},
-            {"delta_nll", number(f.delta_nll)},
-            {"hidden_fvu", number(f.hidden_fvu)},
-            {"hidden_fvu_standardised", number(f.hidden_fvu_standardised)},
-            {"hidden_cosine", number(f.hidden_cosine)},
-            {"k_fvu", number(f.k_fvu)},
-            {"v_fvu", number(f.v_fvu)},
-            {"mid_layer_mse", number(f.mid_layer_mse)},
+            {"kl_nats", number_or_null(f.kl_nats)},
+            {"kl_p95", number_or_null(f.kl_p95)},
+            {"top1_agreement", number_or_null(f.top1_agreement)},
+            {"delta_nll", number_or_null(f.delta_nll)},
+            {"hidden_fvu", number_or_null(f.hidden_fvu)},
+            {"hidden_fvu_standardised", number_or_null(f.hidden_fvu_standardised)},
+            {"hidden_cosine", number_or_null(f.hidden_cosine)},
+            {"k_fvu", number_or_null(f.k_fvu)},
+            {"v_fvu", number_or_null(f.v_fvu)},
+            {"mid_layer_mse", number_or_null(f.mid_layer_mse)},
             {"hidden_fvu_layers", f.hidden_fvu_layers},
             {"k_fvu_layers", f.k_fvu_layers},
             {"v_fvu_layers", f.v_fvu_layers},
             {"hidden_mse_layers", f.hidden_mse_layers},
             {"k_mse_heads", f.k_mse_heads},
             {"v_mse_heads", f.v_mse_heads},
-            {"attention_error", number(f.attention_error)},
+            {"attention_error", number_or_null(f.attention_error)},
             {"attention_error_layers", f.attention_error_layers},
-            {"greedy_agreement_tokens", number(f.long_runs.greedy_agreement)},
+            {"greedy_agreement_tokens", number_or_null(f.long_runs.greedy_agreement)},
             {"drift_kl_rounds", f.long_runs.drift_kl},
-            {"encode_tokens_per_s", number(f.encode_tokens_per_s)},
-            {"restore_tokens_per_s", number(f.restore_tokens_per_s)}};
+            {"encode_tokens_per_s", number_or_null(f.encode_tokens_per_s)},
+            {"restore_tokens_per_s", number_or_null(f.restore_tokens_per_s)}};
 }
 
 CodecEvaluation::CodecEvaluation(const Transformer& model, std::vector<std::vector<TokenId>> sequences,
@@ -257,7 +250,7 @@ CodecFigures CodecTrial::figures() const {
     out.sidecar_bytes = codec_->sidecar_bytes();
     out.tokens = evaluation_.settings_.prefix * next_;
     out.bytes_per_token = t.bytes / static_cast<double>(out.tokens) + sizeof(TokenId);
-    out.ratio_fp16 = part_bytes(config, codec_->part()) / out.bytes_per_token;
+    out.ratio_fp16 = fp16_bytes(config, codec_->part()) / out.bytes_per_token;
     out.encode_tokens_per_s = t.tokens / t.encode;
     out.restore_tokens_per_s = t.tokens / t.decode;
     if (t.hidden_error.defined()) {

@@ -15,6 +15,7 @@
 #include "core/sidecar/network_trainer.h"
 #include "core/sidecar/noise.h"
 #include "core/sidecar/sensitivity.h"
+#include "core/sidecar/step_queue.h"
 #include "core/sidecar/training_record.h"
 
 namespace savepoint {
@@ -22,24 +23,15 @@ namespace savepoint {
 namespace {
 
 constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3;
-constexpr int64_t kLookSequences = 4;   // held out of training and of the figures
-constexpr size_t kSampleSequences = 8;  // of the text to fit on, not trained on: for the entropy coders and the step
+constexpr int64_t kLookSequences = 4;  // held out of training and of the figures
+constexpr size_t kSampledFrom = 40;    // sequences, of which the transform's samples are not trained on: for the
+                                       // entropy coders and the step
 constexpr int kStepTrials = 5;
 
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.35, kMomentsCost = 0.4, kCalibrationCost = 1.6,
                  kRateCost = 4, kStepCost = 0.5, kKlCost = 1.2, kLookCost = 1.5, kExactCost = 0.4, kTrialCost = 0.4,
                  kStepTrialCost = 2;
-
-struct Planned {
-    std::string stage;
-    double cost;
-    std::function<void()> run;
-};
-
-std::string of(const std::string& what, size_t index, size_t count) {
-    return what + " " + std::to_string(index + 1) + " of " + std::to_string(count);
-}
 
 void require(bool condition, const std::string& message) {
     if (!condition) throw InputError("training: " + message);
@@ -59,7 +51,7 @@ double interpolated(std::vector<std::pair<double, double>> points, double x) {
 
 }  // namespace
 
-struct CodecTraining::Impl {
+struct CodecTraining::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, TrainingSettings asked)
         : model(model), tokenizer(tokenizer), settings(settled(std::move(asked))), gradients(model, settings.seed) {
         plan("reading text", kReadCost, [this] { read(); });
@@ -67,11 +59,6 @@ struct CodecTraining::Impl {
 
     CodedPart part() const { return coded_part_from(settings.codec.part); }
     int64_t length() const { return settings.prefix + settings.followers; }
-
-    void plan(std::string stage, double cost, std::function<void()> run) {
-        steps.push_back({std::move(stage), cost, std::move(run)});
-        planned += cost;
-    }
 
     // The held-out documents are drawn first; those for looking during training follow those of the figures.
     void read() {
@@ -103,8 +90,8 @@ struct CodecTraining::Impl {
                 std::min<int64_t>(kSensitivityBatches, static_cast<int64_t>(fit.size()) / kSensitivityBatch);
             require(batches > 0, "the text is too short; give more");
             for (int64_t b = 0; b < batches; ++b)
-                plan(of("measuring what the next token is sensitive to,", static_cast<size_t>(b),
-                        static_cast<size_t>(batches)),
+                plan(counted("measuring what the next token is sensitive to,", static_cast<size_t>(b),
+                             static_cast<size_t>(batches)),
                      kGradientCost, [=, this] {
                          const auto first = fit.begin() + b * kSensitivityBatch;
                          gradients.add({first, first + kSensitivityBatch}, settings.prefix, settings.exact_first);
@@ -115,9 +102,9 @@ struct CodecTraining::Impl {
             transform_fit.emplace(model.shared_weights(), transform_settings(), sensitivity);
         });
         for (size_t i = 0; i < fit.size(); ++i) {
-            plan(of("running the model on text", i, fit.size()), kForwardCost,
+            plan(counted("running the model on text", i, fit.size()), kForwardCost,
                  [=, this] { rows = run({fit[i]}).rows; });
-            plan(of("moments of text", i, fit.size()), kMomentsCost, [=, this] { add_moments(i); });
+            plan(counted("moments of text", i, fit.size()), kMomentsCost, [=, this] { add_moments(i); });
         }
         const auto calibrating = std::make_shared<std::optional<TransformDecomposition>>();
         TransformDecomposition::Text text{{}, settings.prefix, settings.exact_first};
@@ -128,7 +115,7 @@ struct CodecTraining::Impl {
         plan("decomposing groups", 0,
              [=, this] { calibrating->emplace(model, *transform_fit, sensitivity, text, settings.codec.ratio); });
         for (int64_t i = 0; i < count; ++i)
-            plan(of("decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
+            plan(counted("decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
                  kCalibrationCost, [calibrating] { (*calibrating)->step(); });
         for (const double multiple : settings.bracket)
             plan("allocating bits", kRateCost,
@@ -194,11 +181,11 @@ struct CodecTraining::Impl {
 
     void plan_rounds() {
         const int64_t batches = settings.sequences_per_round / settings.batch;
-        round_cost = static_cast<double>(batches) * (kForwardCost * static_cast<double>(settings.batch) +
-                                                     2 * kStepCost + 2 * settings.kl_share * kKlCost);
+        const double round_cost = static_cast<double>(batches) * (kForwardCost * static_cast<double>(settings.batch) +
+                                                                  2 * kStepCost + 2 * settings.kl_share * kKlCost);
         rounds_cost = static_cast<double>(settings.rounds) *
                       (round_cost + kLookCost / static_cast<double>(settings.validate_every));
-        planned += rounds_cost;
+        expect(rounds_cost);
         plan("training", 0, [this] { next_round(); });
     }
 
@@ -226,10 +213,10 @@ struct CodecTraining::Impl {
     // Rounds are planned one at a time, in front of what follows, so that training may end at any of them.
     void next_round() {
         if (round >= settings.rounds || enough) return;
-        std::deque<Planned> made;
+        std::deque<Step> made;
         const auto batches = static_cast<size_t>(settings.sequences_per_round / settings.batch);
         const std::string stage =
-            of("training: round", static_cast<size_t>(round), static_cast<size_t>(settings.rounds));
+            counted("training: round", static_cast<size_t>(round), static_cast<size_t>(settings.rounds));
         held.clear();
         totals = {};
         total_kl = 0;
@@ -238,11 +225,11 @@ struct CodecTraining::Impl {
         for (size_t b = 0; b < batches; ++b) made.push_back({stage, 0, [=, this] { hold(b); }});
         for (size_t i = 0; i < 2 * batches; ++i) made.push_back({stage, 0, [=, this] { learn(i % batches, i); }});
         made.push_back({stage, 0, [this] { end_round(); }});
-        steps.insert(steps.begin(), std::make_move_iterator(made.begin()), std::make_move_iterator(made.end()));
+        plan_first(std::move(made));
     }
 
     // Tables fitted on what a network has learned by heart would expect smaller z than come.
-    bool in_sample(size_t i) const { return i % 5 == 2 && i / 5 < kSampleSequences; }
+    bool in_sample(size_t i) const { return TransformFit::samples(static_cast<int64_t>(i)) && i < kSampledFrom; }
 
     // Sequences in an order of their own each time the text has been gone through.
     std::vector<TokenId> sequence(int64_t index) const {
@@ -289,11 +276,11 @@ struct CodecTraining::Impl {
         point.learning_rate = learning_rate();
         held.clear();
         ++round;
-        spent += rounds_cost / static_cast<double>(settings.rounds);
+        pass_over(rounds_cost / static_cast<double>(settings.rounds));
         const bool look_now = round % settings.validate_every == 0 || round == settings.rounds;
         if (look_now) look(point);
         curve.push_back(point);
-        steps.push_front({"training", 0, [this] { next_round(); }});
+        plan_first({{"training", 0, [this] { next_round(); }}});
     }
 
     // Mean over the sequences kept for looking.
@@ -346,7 +333,7 @@ struct CodecTraining::Impl {
 
     void plan_judging() {
         for (int64_t i = 0; i < evaluation->sequences(); ++i)
-            plan(of("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
+            plan(counted("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
                  [this] { evaluation->prepare_step(); });
         for (int i = 0; i < kStepTrials; ++i) plan("choosing the step", kStepTrialCost, [this] { try_step(); });
         plan("choosing the step", 0, [this] {
@@ -354,15 +341,8 @@ struct CodecTraining::Impl {
             sample.clear();
         });
         const auto trials = static_cast<double>(settings.bracket.size() + 2);
-        planned += trials * kTrialCost * static_cast<double>(evaluation->sequences());
+        expect(trials * kTrialCost * static_cast<double>(evaluation->sequences()));
         plan("judging", 0, [this] { judge_next(); });
-    }
-
-    double raw_bytes() const {
-        const ModelConfig& c = model.config();
-        const auto hidden = static_cast<double>(2 * c.layers * c.d_model),
-                   kv = static_cast<double>(4 * c.layers * c.kv_dim());
-        return part() == CodedPart::hidden ? hidden : part() == CodedPart::kv ? kv : hidden + kv;
     }
 
     // Bytes a token that the learned codec takes at that step, on the sample.
@@ -383,7 +363,8 @@ struct CodecTraining::Impl {
     void try_step() {
         if (step_found) return;
         if (!learned && !best.empty()) trainer->restore(best);
-        const double bytes = bytes_at(step, learned), wanted = raw_bytes() / settings.codec.ratio;
+        const double bytes = bytes_at(step, learned),
+                     wanted = fp16_bytes(model.config(), part()) / settings.codec.ratio;
         step_found = std::abs(std::log(bytes / wanted)) < 0.004;
         step *= std::pow(bytes / wanted, 0.85);
     }
@@ -401,17 +382,14 @@ struct CodecTraining::Impl {
         const auto codec = waiting.front();
         waiting.pop_front();
         auto trial = std::make_shared<CodecTrial>(*evaluation, codec);
-        std::deque<Planned> made;
+        std::deque<Step> made;
         for (int64_t i = 0; i < evaluation->sequences(); ++i)
-            made.push_back({"judging " + codec->name(), 0, [this, trial] {
-                                trial->step();
-                                spent += kTrialCost;
-                            }});
+            made.push_back({"judging " + codec->name(), kTrialCost, [trial] { trial->step(); }});
         made.push_back({"judging " + codec->name(), 0, [this, trial, codec] {
                             judged.push_back({codec, trial->figures()});
                             judge_next();
                         }});
-        for (Planned& one : made) steps.push_back(std::move(one));
+        plan_first(std::move(made));
     }
 
     double against_transform() const {
@@ -447,7 +425,7 @@ struct CodecTraining::Impl {
         if (std::isfinite(number_or_nan(checkpoint->description["best_loss"])))
             for (const auto& [key, value] : network->parameters())
                 best[key] = fields.tensor("best." + key, value.sizes().vec()).to(at::kFloat);
-        spent += rounds_cost * static_cast<double>(round) / static_cast<double>(settings.rounds);
+        pass_over(rounds_cost * static_cast<double>(round) / static_cast<double>(settings.rounds));
         checkpoint.reset();
     }
 
@@ -486,28 +464,18 @@ struct CodecTraining::Impl {
     double step = 1;
     bool step_found = false;
     std::vector<Judged> judged;
-    std::deque<Planned> steps;
-    double planned = 0, spent = 0, round_cost = 0, rounds_cost = 0;
+    double rounds_cost = 0;
 };
 
 CodecTraining::CodecTraining(const Transformer& model, const Tokenizer& tokenizer, TrainingSettings settings)
     : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings))) {}
 CodecTraining::~CodecTraining() = default;
 
-void CodecTraining::step() {
-    if (done()) return;
-    const Planned step = std::move(impl_->steps.front());
-    impl_->steps.pop_front();
-    step.run();
-    impl_->spent += step.cost;
-}
+void CodecTraining::step() { impl_->run_next(); }
 
-bool CodecTraining::done() const { return impl_->steps.empty(); }
-double CodecTraining::progress() const {
-    if (done()) return 1;
-    return impl_->spent == 0 ? 0 : std::min(1.0, impl_->spent / impl_->planned);
-}
-std::string CodecTraining::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+bool CodecTraining::done() const { return impl_->done(); }
+double CodecTraining::progress() const { return impl_->progress(); }
+std::string CodecTraining::stage() const { return impl_->stage(); }
 void CodecTraining::finish_early() { impl_->enough = true; }
 const std::vector<TrainingPoint>& CodecTraining::curve() const { return impl_->curve; }
 const std::vector<CodecTraining::Judged>& CodecTraining::judged() const { return impl_->judged; }

@@ -97,9 +97,11 @@ class TransformFit final : public RunCodecFit {
     TransformFit(TransformFit&&) noexcept;
     void add(const CodedRun& run) override;
     std::vector<std::shared_ptr<const RunCodec>> finish() override;
+    // Whether the run that is added as number `run`, from 0, goes into the sample while that is not full.
+    static bool samples(int64_t run) { return run % 5 == 2; }
 
-    // finish() in parts, for a job: decompose each group, then make the codec of each rate. In another metric, all groups
-    // are decomposed again.
+    // finish() in parts, for a job: decompose each group, then make the codec of each rate. In another metric, all
+    // groups are decomposed again.
     int64_t groups() const;
     void set_sensitivity(Sensitivity sensitivity);
     void decompose(int64_t group);

@@ -13,6 +13,8 @@
 #include "core/sidecar/reference_text.h"
 #include "core/sidecar/metric_calibration.h"
 #include "core/sidecar/sensitivity.h"
+#include "core/sidecar/step_queue.h"
+#include "core/state/json_fields.h"
 
 namespace savepoint {
 
@@ -25,16 +27,6 @@ constexpr size_t kCalibrationSequences = 6;
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
                  kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4, kLongRunCost = 14, kCalibrationCost = 1.6;
-
-struct Planned {
-    std::string stage;
-    double cost;
-    std::function<void()> run;
-};
-
-std::string of(const std::string& what, size_t index, size_t count) {
-    return what + " " + std::to_string(index + 1) + " of " + std::to_string(count);
-}
 
 // Python's own library stands on every Debian that runs our tests: source code, far from fortunes.
 Corpus code_corpus() {
@@ -53,7 +45,7 @@ Corpus corpus_of(const std::string& name) {
 
 }  // namespace
 
-struct RateDistortion::Impl {
+struct RateDistortion::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, RateDistortionSettings asked,
          std::shared_ptr<const RunCodec> codec)
         : model(model),
@@ -62,11 +54,6 @@ struct RateDistortion::Impl {
           saved(std::move(codec)),
           gradients(model, settings.seed) {
         plan("reading text", kReadCost, [this] { read(); });
-    }
-
-    void plan(std::string stage, double cost, std::function<void()> run) {
-        steps.push_back({std::move(stage), cost, std::move(run)});
-        planned += cost;
     }
 
     bool wants(const char* part) const {
@@ -102,8 +89,8 @@ struct RateDistortion::Impl {
         if (weighted) plan_sensitivity();
         plan("preparing the fits", 0.1, [this] { make_fits(); });
         for (size_t i = 0; i < fit.size(); ++i) {
-            plan(of("running the model on text", i, fit.size()), kForwardCost, [=, this] { forward(i); });
-            plan(of("moments of text", i, fit.size()), kMomentsCost, [=, this] { add(i); });
+            plan(counted("running the model on text", i, fit.size()), kForwardCost, [=, this] { forward(i); });
+            plan(counted("moments of text", i, fit.size()), kMomentsCost, [=, this] { add(i); });
         }
     }
 
@@ -111,8 +98,8 @@ struct RateDistortion::Impl {
         const int64_t batches =
             std::min<int64_t>(kSensitivityBatches, static_cast<int64_t>(fit.size()) / kSensitivityBatch);
         for (int64_t b = 0; b < batches; ++b)
-            plan(of("measuring what the next token is sensitive to,", static_cast<size_t>(b),
-                    static_cast<size_t>(batches)),
+            plan(counted("measuring what the next token is sensitive to,", static_cast<size_t>(b),
+                         static_cast<size_t>(batches)),
                  kGradientCost, [=, this] {
                      const auto first = fit.begin() + b * kSensitivityBatch;
                      gradients.add({first, first + kSensitivityBatch}, kSensitivityPrefix, settings.exact_first);
@@ -177,7 +164,7 @@ struct RateDistortion::Impl {
 
     void plan_trials() {
         for (int64_t i = 0; i < evaluation->sequences(); ++i)
-            plan(of("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
+            plan(counted("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
                  [this] { evaluation->prepare_step(); });
         if (saved) enlist(saved);
         const auto list = saved ? std::vector<std::pair<TransformSettings, bool>>() : transforms();
@@ -189,15 +176,14 @@ struct RateDistortion::Impl {
             plan("clearing up", 0, [=, this] { transform_fits[f].reset(); });
         }
         if (settings.baselines && !saved) plan("finishing the baselines", 2, [this] { enlist_baselines(); });
-        // As many as are enlisted by then; each step plans the next, in front of the queue.
-        plan("judging", kTrialCost, [this] { judge_next(); });
+        plan("judging", 0, [this] { judge_next(); });
     }
 
     // The text that calibrates is what the transform keeps for its tables, not what its moments are from.
     TransformDecomposition::Text calibration_text() const {
         TransformDecomposition::Text text{{}, kSensitivityPrefix, settings.exact_first};
-        for (size_t i = 2; i < fit.size() && text.sequences.size() < kCalibrationSequences; i += 5)
-            text.sequences.push_back(fit[i]);
+        for (size_t i = 0; i < fit.size() && text.sequences.size() < kCalibrationSequences; ++i)
+            if (TransformFit::samples(static_cast<int64_t>(i))) text.sequences.push_back(fit[i]);
         return text;
     }
 
@@ -210,11 +196,18 @@ struct RateDistortion::Impl {
         const int64_t sequences = weighted ? static_cast<int64_t>(calibration_text().sequences.size()) : 0;
         const int64_t count = TransformDecomposition::steps(model.config().layers, settings.group_size, sequences);
         for (int64_t i = 0; i < count; ++i)
-            plan(of(label + ": decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
+            plan(counted(label + ": decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
                  weighted ? kCalibrationCost : kDecomposeCost, [job] { (*job)->step(); });
     }
 
-    void enlist(std::shared_ptr<const RunCodec> codec) { waiting.push_back(std::move(codec)); }
+    void enlist(std::shared_ptr<const RunCodec> codec) {
+        expect(kTrialCost * static_cast<double>(evaluation->sequences()));
+        if (goes_on(*codec)) expect(kLongRunCost * static_cast<double>(long_runs()));
+        waiting.push_back(std::move(codec));
+    }
+
+    bool goes_on(const RunCodec& codec) const { return long_runs() > 0 && codec.part() != CodedPart::hidden; }
+    int64_t long_runs() const { return std::min(settings.long_runs, evaluation->sequences()); }
 
     void enlist_baselines() {
         for (auto& [part, fitted] : baseline_fits)
@@ -222,29 +215,31 @@ struct RateDistortion::Impl {
         baseline_fits.clear();
     }
 
-    // Trials are planned when it is known how many there are.
+    // Trials are planned one codec at a time: how many are enlisted is not known before.
     void judge_next() {
         if (waiting.empty()) return;
         const std::shared_ptr<const RunCodec> codec = waiting.front();
         waiting.pop_front();
+        const std::string stage = "judging " + codec->name();
         auto trial = std::make_shared<CodecTrial>(*evaluation, codec);
+        std::deque<Step> made;
         for (int64_t i = 0; i < evaluation->sequences(); ++i)
-            plan("judging " + codec->name(), kTrialCost, [trial] { trial->step(); });
+            made.push_back({stage, kTrialCost, [trial] { trial->step(); }});
         std::shared_ptr<LongRuns> runs;
-        if (settings.long_runs > 0 && codec->part() != CodedPart::hidden) {
+        if (goes_on(*codec)) {
             auto ids = evaluation->ids();
-            ids.resize(std::min(static_cast<size_t>(settings.long_runs), ids.size()));
-            const size_t count = ids.size();
-            const LongRunSettings lengths{settings.prefix, settings.exact_first};
-            runs = std::make_shared<LongRuns>(model, std::move(ids), codec, lengths);
-            for (size_t i = 0; i < count; ++i)
-                plan("letting " + codec->name() + " go on", kLongRunCost, [runs] { runs->step(); });
+            ids.resize(static_cast<size_t>(long_runs()));
+            runs = std::make_shared<LongRuns>(model, std::move(ids), codec,
+                                              LongRunSettings{settings.prefix, settings.exact_first});
+            for (int64_t i = 0; i < long_runs(); ++i)
+                made.push_back({"letting " + codec->name() + " go on", kLongRunCost, [runs] { runs->step(); }});
         }
-        plan("judging " + codec->name(), 0, [this, trial, codec, runs] {
-            judged.push_back({codec, trial->figures()});
-            if (runs) judged.back().figures.long_runs = runs->figures();
-        });
-        plan("judging", 0, [this] { judge_next(); });
+        made.push_back({stage, 0, [this, trial, codec, runs] {
+                            judged.push_back({codec, trial->figures()});
+                            if (runs) judged.back().figures.long_runs = runs->figures();
+                            judge_next();
+                        }});
+        plan_first(std::move(made));
     }
 
     const Transformer& model;
@@ -261,8 +256,6 @@ struct RateDistortion::Impl {
     StateRows rows;
     std::deque<std::shared_ptr<const RunCodec>> waiting;
     std::vector<Judged> judged;
-    std::deque<Planned> steps;
-    double planned = 0, spent = 0;
 };
 
 RateDistortion::RateDistortion(const Transformer& model, const Tokenizer& tokenizer, RateDistortionSettings settings,
@@ -270,24 +263,13 @@ RateDistortion::RateDistortion(const Transformer& model, const Tokenizer& tokeni
     : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings), std::move(saved))) {}
 RateDistortion::~RateDistortion() = default;
 
-void RateDistortion::step() {
-    if (done()) return;
-    const Planned step = std::move(impl_->steps.front());
-    impl_->steps.pop_front();
-    step.run();
-    impl_->spent += step.cost;
-}
+void RateDistortion::step() { impl_->run_next(); }
 
-bool RateDistortion::done() const { return impl_->steps.empty(); }
+bool RateDistortion::done() const { return impl_->done(); }
 
-double RateDistortion::progress() const {
-    if (done()) return 1;
-    const double trials = static_cast<double>(impl_->waiting.size()) * kTrialCost *
-                          (impl_->evaluation ? static_cast<double>(impl_->evaluation->sequences()) : 1);
-    return impl_->spent == 0 ? 0 : impl_->spent / (impl_->planned + trials);
-}
+double RateDistortion::progress() const { return impl_->progress(); }
 
-std::string RateDistortion::stage() const { return done() ? "done" : impl_->steps.front().stage; }
+std::string RateDistortion::stage() const { return impl_->stage(); }
 const std::vector<RateDistortion::Judged>& RateDistortion::judged() const { return impl_->judged; }
 
 double RateDistortion::replay_tokens_per_s() const {
@@ -315,7 +297,7 @@ nlohmann::json RateDistortion::described() const {
     const double replay = replay_tokens_per_s();
     const RateDistortionSettings& s = impl_->settings;
     return {{"codecs", codecs},
-            {"replay_tokens_per_s", std::isfinite(replay) ? nlohmann::json(replay) : nlohmann::json(nullptr)},
+            {"replay_tokens_per_s", number_or_null(replay)},
             {"fit_corpus", s.corpus},
             {"held_out_corpus", s.held_out.empty() ? s.corpus : s.held_out},
             {"fit_sha256", impl_->data_sha256},

@@ -10,6 +10,12 @@ std::string to_string(CodedPart part) {
     return part == CodedPart::hidden ? "hidden" : part == CodedPart::kv ? "kv" : "full";
 }
 
+double fp16_bytes(const ModelConfig& config, CodedPart part) {
+    const auto hidden = static_cast<double>(2 * config.layers * config.d_model),
+               kv = static_cast<double>(4 * config.layers * config.kv_dim());
+    return part == CodedPart::hidden ? hidden : part == CodedPart::kv ? kv : hidden + kv;
+}
+
 CodedPart coded_part_from(const std::string& name) {
     for (const CodedPart part : {CodedPart::hidden, CodedPart::kv, CodedPart::full})
         if (to_string(part) == name) return part;

@@ -17,8 +17,9 @@ namespace savepoint {
 
 // Which part of a state a codec stores. What it does not store, decode() leaves undefined.
 enum class CodedPart { hidden, kv, full };
-std::string to_string(CodedPart part);               // "hidden", "kv", "full"
-CodedPart coded_part_from(const std::string& name);  // throws InputError
+std::string to_string(CodedPart part);                         // "hidden", "kv", "full"
+CodedPart coded_part_from(const std::string& name);            // throws InputError
+double fp16_bytes(const ModelConfig& config, CodedPart part);  // of a token, all layers, no codec
 
 // The rows of a run that are coded; a path's first `exact_first` tokens are not: their massive activations
 // ("attention sinks") would spend a codec's range, and replaying their ids restores them exactly for no byte.

@@ -16,12 +16,6 @@ void require(bool condition, const std::string& message) {
 
 }  // namespace
 
-nlohmann::json number_or_null(double value) {
-    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
-}
-
-double number_or_nan(const nlohmann::json& value) { return value.is_number() ? value.get<double>() : NAN; }
-
 nlohmann::json described(const TrainingSettings& s) {
     const LearnedSettings& c = s.codec;
     return {{"architecture", c.architecture},

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/sidecar/learned_settings.h"
+#include "core/state/json_fields.h"
 
 namespace savepoint {
 
@@ -13,9 +14,5 @@ TrainingSettings settled(TrainingSettings settings);
 nlohmann::json described(const TrainingSettings& settings);
 nlohmann::json described(const TrainingPoint& point);
 TrainingPoint training_point_from(const nlohmann::json& described);  // throws nlohmann::json::exception
-
-// null stands for what is not known.
-nlohmann::json number_or_null(double value);
-double number_or_nan(const nlohmann::json& value);
 
 }  // namespace savepoint

@@ -198,14 +198,6 @@ struct TransformFit::Impl {
         return {codec, bits / 8 / static_cast<double>(used)};
     }
 
-    double raw_bytes() const {
-        const ModelConfig& c = features->config();
-        const int64_t hidden = 2 * c.layers * c.d_model, kv = 4 * c.layers * c.kv_dim();
-        return static_cast<double>(settings.part == CodedPart::hidden ? hidden
-                                   : settings.part == CodedPart::kv   ? kv
-                                                                      : hidden + kv);
-    }
-
     // Bits fall by about one an octave and active component: log-log secant, then a closer look with the whole sample.
     double step_for(double bytes) const {
         double low = last_step > 0 ? last_step : 0.02 * std::sqrt(eigenvalues[0][0].item<double>());
@@ -225,7 +217,7 @@ struct TransformFit::Impl {
 
     std::shared_ptr<TransformCodec> make(double ratio) {
         if (sample.empty()) throw InputError("transform codec: too little text for a sample");
-        const double wanted = raw_bytes() / ratio;
+        const double wanted = fp16_bytes(features->config(), settings.part) / ratio;
         double step = step_for(wanted);
         Trial last = trial(step, settings.sample_tokens);
         for (int i = 0; i < 2; ++i) {
@@ -290,8 +282,7 @@ TransformFit::~TransformFit() = default;
 TransformFit::TransformFit(TransformFit&&) noexcept = default;
 
 void TransformFit::add(const CodedRun& run) {
-    // Every fifth run goes into the sample until that is full.
-    if (impl_->runs++ % 5 == 2 && impl_->sampled < impl_->settings.sample_tokens) {
+    if (samples(impl_->runs++) && impl_->sampled < impl_->settings.sample_tokens) {
         impl_->sample.push_back({run.rows, {run.tokens.begin(), run.tokens.end()}, run.first_position});
         impl_->sampled += run.rows.tokens();
         return;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -40,5 +41,11 @@ class Fields {
 };
 
 bool is_sha256(const std::string& text);
+
+// JSON has no NaN: null stands for what is not known.
+inline nlohmann::json number_or_null(double value) {
+    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+inline double number_or_nan(const nlohmann::json& value) { return value.is_number() ? value.get<double>() : NAN; }
 
 }  // namespace savepoint

@@ -6,6 +6,7 @@
 
 #include "core/analysis/experiment_report.h"
 #include "core/model/error.h"
+#include "core/state/json_fields.h"
 #include "core/sidecar/latent_edit.h"
 #include "core/state/safetensors.h"
 #include "core/workbench/desk.h"
@@ -43,8 +44,6 @@ ThoughtId need_path(const Desk& desk) {
     if (desk.current == 0) throw InputError("there is no path to export; generate something first");
     return desk.current;
 }
-
-nlohmann::json number_or_null(float value) { return std::isnan(value) ? nlohmann::json() : nlohmann::json(value); }
 
 nlohmann::json described(const SamplerSettings& s) {
     return {{"greedy", s.greedy}, {"temperature", s.temperature},

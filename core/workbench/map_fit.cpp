@@ -249,7 +249,7 @@ ProjectionMap MapFit::view() const {
                  : stage_ == Stage::layout   ? umap_->stage()
                  : stage_ == Stage::clusters ? "finding clusters"
                  : stage_ == Stage::quality  ? "measuring how far the map can be trusted"
-                                             : "done";
+                                             : "";
     if (has_places()) view.places = std::make_shared<const std::vector<std::array<float, 3>>>(places_);
     if (!clusters_.empty()) view.clusters = std::make_shared<const std::vector<int32_t>>(clusters_);
     return view;

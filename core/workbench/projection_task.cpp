@@ -139,7 +139,7 @@ void ProjectionRun::look(bool always) {
     progress_ = count > 0 ? sum / count : 0;
     if (!maps.empty()) {
         stage_ = maps.back().stage;
-        if (count > 1) stage_ = maps.back().label + ": " + stage_;
+        if (count > 1 && !stage_.empty()) stage_ = maps.back().label + ": " + stage_;
     }
     maps_ = std::move(maps);
 }

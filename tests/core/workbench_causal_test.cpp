@@ -1,5 +1,3 @@
-#include <fstream>
-
 #include "tests/core/workbench_fixture.h"
 
 using namespace savepoint;
@@ -13,14 +11,6 @@ std::pair<ThoughtId, ThoughtId> capitals(Bench& bench) {
     const ThoughtId france = first->current;
     const auto second = bench.after(raw("The capital of Germany is the city of", greedy(1)), true);
     return {france, second->current};
-}
-
-size_t lines_of(const std::string& path) {
-    std::ifstream file(path);
-    std::string line;
-    size_t lines = 0;
-    while (std::getline(file, line)) ++lines;
-    return lines;
 }
 
 }  // namespace

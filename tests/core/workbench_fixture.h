@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -57,6 +58,14 @@ class TemporaryFolder {
    private:
     std::filesystem::path path_;
 };
+
+inline size_t lines_of(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    size_t lines = 0;
+    while (std::getline(file, line)) ++lines;
+    return lines;
+}
 
 // Kept between runs, so that only the first test fits.
 inline std::string kept_data_folder() {

@@ -1,5 +1,3 @@
-#include <fstream>
-
 #include "tests/core/workbench_fixture.h"
 
 using namespace savepoint;
@@ -9,14 +7,6 @@ namespace {
 
 ThoughtId capital(Bench& bench) {
     return bench.after(raw("The capital of France is the city of", greedy(2)), true)->current;
-}
-
-size_t lines_of(const std::string& path) {
-    std::ifstream file(path);
-    std::string line;
-    size_t lines = 0;
-    while (std::getline(file, line)) ++lines;
-    return lines;
 }
 
 }  // namespace
