@@ -172,6 +172,23 @@ void TrainingPanel::draw_more() {
     tooltip("Grouped and layer by layer: each token's network sees the decoded state of the token before, z_t-1.");
 }
 
+// While it runs the choices are made: one line leaves the room to the curves.
+void TrainingPanel::draw_summary(const TrainingSettings& settings) const {
+    const auto named = [](const auto& all, const std::string& name) -> std::string {
+        for (const auto& one : all)
+            if (name == one.name) return one.label;
+        return name;
+    };
+    std::string part = settings.codec.part;
+    for (size_t i = 0; i < kParts.size(); ++i)
+        if (part == kPartNames[i]) part = kParts[i];
+    const std::string text = named(kArchitectures, settings.codec.architecture) + ": " + part + ", " +
+                             formatted("%g times smaller", settings.codec.ratio) + ", on " +
+                             std::filesystem::path(settings.corpus).filename().string();
+    ImGui::TextUnformatted(text.c_str());
+    tooltip(settings.corpus.c_str());
+}
+
 void TrainingPanel::draw_buttons(Frame& frame) {
     const auto& view = frame.snapshot.training;
     const bool running = view && view->phase == Phase::working;
@@ -197,6 +214,7 @@ void TrainingPanel::draw_buttons(Frame& frame) {
         if (ImGui::Button("Cancel")) frame.submit(command::StopTraining{false});
         tooltip("The last checkpoint stays: the same settings go on from it.");
     }
+    if (running) return;
     ImGui::SameLine();
     if (ImGui::Button(more_ ? "Fewer settings" : "More settings")) more_ = !more_;
 }
@@ -304,11 +322,13 @@ void TrainingPanel::draw_table(const TrainingView& view) const {
 
 void TrainingPanel::draw(Frame& frame) {
     const auto& view = frame.snapshot.training;
-    ImGui::BeginDisabled(view && view->phase == Phase::working);
-    draw_text(frame);
-    draw_kind();
-    if (more_) draw_more();
-    ImGui::EndDisabled();
+    if (view && view->phase == Phase::working) {
+        draw_summary(view->settings);
+    } else {
+        draw_text(frame);
+        draw_kind();
+        if (more_) draw_more();
+    }
     draw_buttons(frame);
     if (!view) {
         empty_state(

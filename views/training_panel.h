@@ -25,6 +25,7 @@ class TrainingPanel : public Panel {
     void draw_text(Frame& frame);
     void draw_kind();
     void draw_more();
+    void draw_summary(const TrainingSettings& settings) const;
     void draw_buttons(Frame& frame);
     void draw_progress(const TrainingView& view) const;
     void draw_curves(const TrainingView& view, ImVec2 size) const;

@@ -17,11 +17,11 @@ namespace savepoint {
 
 namespace {
 
-constexpr int64_t kChunk = 128;               // points that a thread takes at a time
-constexpr double kStepOperations = 1e10;      // of a step of the search: about 0.1 s
+constexpr int64_t kChunk = 128;           // points that a thread takes at a time
+constexpr double kStepOperations = 1e10;  // of a step of the search: about 0.1 s
 // From about here on HNSW should be the faster one, as far as 20,000 points tell (bench_umap_bench neighbours).
 constexpr int64_t kApproximateRows = 60000;
-constexpr double kDistances = 1500;           // that putting a point in, or searching for it, takes, about
+constexpr double kDistances = 1500;  // that putting a point in, or searching for it, takes, about
 constexpr int kTransformEpochs = 100;
 
 void require(bool holds, const std::string& problem) {

@@ -8,8 +8,8 @@ namespace savepoint {
 
 enum class PointMetric { euclidean, cosine, correlation };
 enum class UmapStart { spectral, pca };
-// exact: every pair is looked at. approximate: by a graph of small worlds (HNSW). automatic: approximate from the number
-// of points on from which it is the faster one.
+// exact: every pair is looked at. approximate: by a graph of small worlds (HNSW). automatic: approximate from the
+// number of points on from which it is the faster one.
 enum class NeighbourSearch { automatic, exact, approximate };
 
 // Names and defaults are those of umap-learn 0.5.

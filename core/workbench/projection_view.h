@@ -50,7 +50,7 @@ struct ProjectionMap {
     std::vector<ProjectionComponent> components;  // descending; at most 32
     std::vector<std::string> parts;
     double neighbour_recall = NAN;  // of UMAP's approximate neighbours, as measured; NaN: they are exact
-    bool randomized = false;  // the components are those of a randomised PCA
+    bool randomized = false;        // the components are those of a randomised PCA
     // NaN: not measured yet, or too few points
     double trustworthiness = NAN, continuity = NAN;
     int quality_neighbors = 0;

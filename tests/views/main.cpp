@@ -23,7 +23,8 @@ void look(int width, int height, const std::string& pictures) {
         harness.window().write_picture(harness.picture(std::string(name) + "-" + size));
     };
     draw("window");
-    for (const char* panel : {"Projection", "Reconstruction", "Rate and distortion", "Model and sidecar", "Jobs and log"}) {
+    for (const char* panel :
+         {"Projection", "Reconstruction", "Rate and distortion", "Model and sidecar", "Jobs and log"}) {
         harness.window().shell().show_panel(panel);
         draw(panel);
     }
