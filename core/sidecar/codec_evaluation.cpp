@@ -9,6 +9,7 @@
 
 #include "core/model/error.h"
 #include "core/sidecar/attention_output.h"
+#include "core/sidecar/coded_run.h"
 #include "core/state/json_fields.h"
 
 namespace savepoint {
@@ -159,13 +160,13 @@ void CodecTrial::step() {
 
 StateRows CodecTrial::restored(int64_t sequence) {
     const auto& settings = evaluation_.settings_;
-    const int64_t first = settings.exact_first, count = settings.prefix - first;
-    const StateRows coded = evaluation_.exact_[static_cast<size_t>(sequence)].slice(first, count);
-    const std::span<const TokenId> tokens =
-        std::span<const TokenId>(evaluation_.sequences_[static_cast<size_t>(sequence)])
-            .subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+    const int64_t first = settings.exact_first;
+    const std::span<const TokenId> prefix =
+        std::span(evaluation_.sequences_[static_cast<size_t>(sequence)]).first(static_cast<size_t>(settings.prefix));
+    const std::span<const TokenId> tokens = prefix.subspan(static_cast<size_t>(first));
     auto start = std::chrono::steady_clock::now();
-    const std::string bytes = codec_->encode({coded, tokens, first});
+    const std::string bytes =
+        codec_->encode(coded_run(evaluation_.model_, evaluation_.exact_[static_cast<size_t>(sequence)], prefix, first));
     totals_->encode += seconds_since(start);
     totals_->bytes += static_cast<double>(bytes.size());
     start = std::chrono::steady_clock::now();

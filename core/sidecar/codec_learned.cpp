@@ -46,13 +46,18 @@ at::Tensor learned_context(const LearnedCodec::Parts& parts, size_t group, const
     return at::cat(seen, 1);
 }
 
-// One run through the groups. `code` turns c - n of a group, encoded and in steps (undefined when decoding), into z.
+// One run through the groups. `code` turns c - n of a group, encoded and in the token's steps (undefined when
+// decoding), into z; coarser: of the same rows.
 class LearnedCodec::Walk {
    public:
-    using Code = std::function<at::Tensor(size_t group, const at::Tensor& steps)>;
+    using Code = std::function<at::Tensor(size_t group, const at::Tensor& steps, const at::Tensor& coarser)>;
 
-    Walk(const Parts& parts, std::span<const TokenId> tokens, const StateRows* rows)
-        : parts_(parts), transform_(*parts.transform), network_(*parts.network), rows_(rows) {
+    Walk(const Parts& parts, std::span<const TokenId> tokens, const StateRows* rows, at::Tensor coarser)
+        : parts_(parts),
+          transform_(*parts.transform),
+          network_(*parts.network),
+          rows_(rows),
+          coarser_(std::move(coarser)) {
         embeddings_ = transform_.features().embeddings(tokens);
     }
 
@@ -74,22 +79,21 @@ class LearnedCodec::Walk {
     at::Tensor one(size_t g, const Code& code) {
         const auto& group = transform_.groups()[g];
         const at::Tensor linear = transform_.context_of(group, embeddings_, below_);
-        const at::Tensor c = coefficients(g, linear);
+        const at::Tensor c = coefficients(g, linear), coarser = token_coarser(coarser_, g);
         at::Tensor x;
         if (network_.settings().recurrent) {
-            x = token_by_token(g, c, linear, code);
+            x = token_by_token(g, c, linear, coarser, code);
         } else {
-            LatentNetwork::Context context;
-            if (has_context())
-                context = network_.context(g, learned_context(parts_, g, embeddings_, below_, {}).unsqueeze(0));
-            x = transform_.group_features(group, coded(g, c, context, code), linear);
+            const auto context = context_of(g, below_, {}, coarser);
+            x = transform_.group_features(group, coded(g, c, context, coarser, code), linear);
         }
         below_ = last_block(x, transform_.features().width());
         return x;
     }
 
     // The group's own decoded features of the token before are part of what the next is coded with.
-    at::Tensor token_by_token(size_t g, const at::Tensor& c, const at::Tensor& linear, const Code& code) {
+    at::Tensor token_by_token(size_t g, const at::Tensor& c, const at::Tensor& linear, const at::Tensor& coarser,
+                              const Code& code) {
         const auto& group = transform_.groups()[g];
         const int64_t width = transform_.features().width();
         at::Tensor before = group.mean.slice(0, group.mean.size(0) - width).unsqueeze(0);
@@ -97,7 +101,8 @@ class LearnedCodec::Walk {
         for (int64_t t = 0; t < embeddings_.size(0); ++t) {
             const auto row = [t](const at::Tensor& x) { return x.defined() ? x.slice(0, t, t + 1) : x; };
             const at::Tensor seen = learned_context(parts_, g, row(embeddings_), row(below_), before);
-            const at::Tensor v = coded(g, row(c), network_.context(g, seen.unsqueeze(0)), code);
+            const auto context = network_.context(g, seen.unsqueeze(0), batched(row(coarser)));
+            const at::Tensor v = coded(g, row(c), context, row(coarser), code);
             out.push_back(transform_.group_features(group, v, row(linear)));
             before = last_block(out.back(), width);
         }
@@ -105,22 +110,32 @@ class LearnedCodec::Walk {
     }
 
     std::vector<at::Tensor> together(const Code& code) {
-        std::vector<at::Tensor> values, linears;
+        std::vector<at::Tensor> values, linears, steps;
         for (size_t g = 0; g < transform_.groups().size(); ++g) {
             linears.push_back(transform_.context_of(transform_.groups()[g], embeddings_, {}));
-            LatentNetwork::Context context;
-            if (has_context())
-                context = network_.context(g, learned_context(parts_, g, embeddings_, {}, {}).unsqueeze(0));
-            values.push_back(valued(g, coefficients(g, linears.back()), context, code).unsqueeze(0));
+            const at::Tensor coarser = token_coarser(coarser_, g);
+            const auto context = context_of(g, {}, {}, coarser);
+            values.push_back(valued(g, coefficients(g, linears.back()), context, coarser, code).unsqueeze(0));
+            steps.push_back(batched(coarser));
         }
-        values = network_.decoded_together(values);
+        values = network_.decoded_together(values, steps);
         std::vector<at::Tensor> out;
         for (size_t g = 0; g < values.size(); ++g)
             out.push_back(transform_.group_features(transform_.groups()[g], values[g].squeeze(0), linears[g]));
         return out;
     }
 
-    bool has_context() const { return learned_context_size(network_.settings(), transform_.features()) > 0; }
+    // The steps of a batch of one run: [1, tokens, 1].
+    static at::Tensor batched(const at::Tensor& coarser) {
+        return coarser.defined() ? relative_steps(coarser).unsqueeze(0) : at::Tensor();
+    }
+
+    LatentNetwork::Context context_of(size_t g, const at::Tensor& below, const at::Tensor& before,
+                                      const at::Tensor& coarser) const {
+        if (learned_context_size(network_.settings(), transform_.features()) == 0) return {};
+        return network_.context(g, learned_context(parts_, g, embeddings_, below, before).unsqueeze(0),
+                                batched(coarser));
+    }
 
     at::Tensor coefficients(size_t g, const at::Tensor& linear) const {
         if (!rows_) return {};
@@ -128,26 +143,32 @@ class LearnedCodec::Walk {
         return transform_.coefficients(group, transform_.features_of(group, *rows_), linear);
     }
 
-    // step exp(-s) z + n: [tokens, components]
-    at::Tensor valued(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const Code& code) const {
+    // r step exp(-s) z + n: [tokens, components]
+    at::Tensor valued(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const at::Tensor& coarser,
+                      const Code& code) const {
+        const at::Tensor step =
+            (coarser.defined() ? relative_steps(coarser) : at::ones({1, 1})) * parts_.step;  // [tokens or 1, 1]
         at::Tensor steps;
         if (c.defined()) {
             const at::Tensor residual = context.expected.defined() ? c - context.expected.squeeze(0) : c;
-            steps = network_.encoded(g, residual.unsqueeze(0)).squeeze(0) / parts_.step;
+            steps = network_.encoded(g, residual.unsqueeze(0), batched(coarser)).squeeze(0) / step;
         }
-        at::Tensor v = code(g, steps) * (parts_.step / network_.scale(g));
+        at::Tensor v = code(g, steps, coarser) * step / network_.scale(g);
         if (context.expected.defined()) v = v + context.expected.squeeze(0);
         return v;
     }
 
-    at::Tensor coded(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const Code& code) const {
-        return network_.decoded(g, valued(g, c, context, code).unsqueeze(0), context.hidden).squeeze(0);
+    at::Tensor coded(size_t g, const at::Tensor& c, const LatentNetwork::Context& context, const at::Tensor& coarser,
+                     const Code& code) const {
+        return network_.decoded(g, valued(g, c, context, coarser, code).unsqueeze(0), context.hidden, batched(coarser))
+            .squeeze(0);
     }
 
     const Parts& parts_;
     const TransformCodec& transform_;
     const LatentNetwork& network_;
     const StateRows* rows_;
+    at::Tensor coarser_;  // [tokens, groups], or undefined
     at::Tensor embeddings_, below_;
 };
 
@@ -178,13 +199,16 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
         throw InputError("state: has other tokens than were given");
     const size_t groups = parts_.transform->groups().size();
     std::vector<std::vector<at::Tensor>> exact(groups), rounded(groups);
-    Walk(parts_, run.tokens, &run.rows).run([&](size_t g, const at::Tensor& steps) {
-        const at::Tensor q = round_to_steps(steps, parts_.dead_zone);
-        exact[g].push_back(steps);
-        rounded[g].push_back(q);
-        return parts_.coders.empty() ? q : parts_.coders[g].values(q);
-    });
     Latent latent;
+    if (parts_.transform->importance()) latent.coarser = parts_.transform->importance()->coarser(run);
+    Walk(parts_, run.tokens, &run.rows, latent.coarser)
+        .run([&](size_t g, const at::Tensor& steps, const at::Tensor& coarser) {
+            at::Tensor q = round_to_steps(steps, parts_.dead_zone);
+            if (!parts_.coders.empty()) q = parts_.coders[g].coded_part(q, coarser);
+            exact[g].push_back(steps);
+            rounded[g].push_back(q);
+            return parts_.coders.empty() ? q : parts_.coders[g].values(q, coarser);
+        });
     for (size_t g = 0; g < groups; ++g) {
         const at::Tensor none = at::empty({0, parts_.transform->groups()[g].components()});
         latent.exact.push_back(exact[g].empty() ? none : at::cat(exact[g]));
@@ -195,7 +219,10 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
 
 double LearnedCodec::bits(const Latent& latent) const {
     double bits = 0;
-    for (size_t g = 0; g < latent.rounded.size(); ++g) bits += parts_.coders[g].bits(latent.rounded[g]);
+    for (size_t g = 0; g < latent.rounded.size(); ++g)
+        bits += parts_.coders[g].bits(latent.rounded[g], latent.coarser_of(g));
+    if (latent.coarser.defined())
+        bits += 8 * static_cast<double>(parts_.transform->importance()->encode(latent.coarser).size());
     return bits;
 }
 
@@ -204,23 +231,30 @@ std::string LearnedCodec::encode(const CodedRun& run) const {
     std::vector<std::string> coded(latent.rounded.size());
     parallel_tasks(static_cast<int64_t>(coded.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);
-        coded[g] = parts_.coders[g].encode(latent.rounded[g]);
+        coded[g] = parts_.coders[g].encode(latent.rounded[g], latent.coarser_of(g));
     });
+    if (latent.coarser.defined()) coded.push_back(parts_.transform->importance()->encode(latent.coarser));
     return joined_parts(coded);
 }
 
 StateRows LearnedCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
     const at::NoGradGuard no_grad;
-    const std::vector<std::string> coded = split_parts(bytes, parts_.coders.size());
-    std::vector<at::Tensor> z(coded.size());
-    parallel_tasks(static_cast<int64_t>(coded.size()), [&](int64_t index) {
+    const TokenImportance* importance = parts_.transform->importance();
+    const auto count = static_cast<int64_t>(tokens.size());
+    const std::vector<std::string> coded = split_parts(bytes, parts_.coders.size() + (importance ? 1 : 0));
+    const at::Tensor coarser = importance ? importance->decode(coded.back(), count) : at::Tensor();
+    std::vector<at::Tensor> z(parts_.coders.size());
+    parallel_tasks(static_cast<int64_t>(z.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);
-        z[g] = parts_.coders[g].values(parts_.coders[g].decode(coded[g], static_cast<int64_t>(tokens.size())));
+        const CoefficientCoder& coder = parts_.coders[g];
+        const at::Tensor own = token_coarser(coarser, g);
+        z[g] = coder.values(coder.decode(coded[g], count, own), own);
     });
     Hand hand(std::move(z));
-    const int64_t rows = parts_.network->settings().recurrent ? 1 : static_cast<int64_t>(tokens.size());
-    const auto blocks =
-        Walk(parts_, tokens, nullptr).run([&](size_t g, const at::Tensor&) { return hand.next(g, rows); });
+    const int64_t rows = parts_.network->settings().recurrent ? 1 : count;
+    const auto blocks = Walk(parts_, tokens, nullptr, coarser).run([&](size_t g, const at::Tensor&, const at::Tensor&) {
+        return hand.next(g, rows);
+    });
     return parts_.transform->features().rows(blocks, tokens);
 }
 
@@ -233,16 +267,19 @@ std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::stri
     for (int pass = 0; pass < 2; ++pass) {
         const LearnedCodec trial(made);
         std::vector<std::vector<at::Tensor>> exact(made.transform->groups().size()), rounded(exact.size());
+        std::vector<at::Tensor> coarser;
         for (const CodedRun& run : sample) {
             const Latent latent = trial.quantise(run);
             for (size_t g = 0; g < exact.size(); ++g) {
                 exact[g].push_back(latent.exact[g]);
                 rounded[g].push_back(latent.rounded[g]);
             }
+            if (latent.coarser.defined()) coarser.push_back(latent.coarser);
         }
+        const at::Tensor all = coarser.empty() ? at::Tensor() : at::cat(coarser);
         std::vector<CoefficientCoder> coders;
         for (size_t g = 0; g < exact.size(); ++g)
-            coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g])));
+            coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]), token_coarser(all, g)));
         made.coders = std::move(coders);
     }
     return std::make_shared<LearnedCodec>(std::move(made));

@@ -11,8 +11,9 @@ namespace savepoint {
 // A transform codec with trained networks around it (latent_network.h). Of a group, from the bottom up, with what was
 // decoded below it as its context:
 //   c = U L (x - mean - A (context - its mean)) / unit      the transform's coefficients
-//   z = round(encoder(c - n) exp(s) / step)                 n: what the context network expects
-//   c^ = decoder(step exp(-s) z + n)                        and back to x by the transform
+//   z = round(encoder(c - n) exp(s) / (r step))             n: what the context network expects
+//   c^ = decoder(r step exp(-s) z + n)                      and back to x by the transform
+// r: the token's own steps, where the transform has them (token_importance.h), else 1.
 // `unit` is the step that the networks were trained at; `step`, in units of it, is free, so that one training gives
 // codecs of neighbouring rates. Entropy-coded like the transform's coefficients.
 // Causal; the rows of a token depend on all tokens of the run before it (attention, recurrent) or on `window` of them.
@@ -40,6 +41,8 @@ class LearnedCodec final : public RunCodec {
     // z of a run, per group [tokens, components]: before rounding and rounded.
     struct Latent {
         std::vector<at::Tensor> exact, rounded;
+        at::Tensor coarser;  // as of TransformCodec::Latent
+        at::Tensor coarser_of(size_t group) const { return token_coarser(coarser, group); }
     };
     Latent quantise(const CodedRun& run) const;
     double bits(const Latent& latent) const;  // as the entropy coders would write it

@@ -10,19 +10,21 @@
 
 #include "core/model/error.h"
 #include "core/model/sha256.h"
+#include "core/sidecar/coded_run.h"
 #include "core/sidecar/fit.h"
-#include "core/sidecar/metric_calibration.h"
 #include "core/sidecar/network_trainer.h"
 #include "core/sidecar/noise.h"
 #include "core/sidecar/sensitivity.h"
 #include "core/sidecar/step_queue.h"
 #include "core/sidecar/training_record.h"
+#include "core/sidecar/transform_decomposition.h"
 
 namespace savepoint {
 
 namespace {
 
 constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3;
+constexpr size_t kImportanceSequences = 18;
 constexpr int64_t kLookSequences = 4;  // held out of training and of the figures
 constexpr size_t kSampledFrom = 40;    // sequences, of which the transform's samples are not trained on: for the
                                        // entropy coders and the step
@@ -103,15 +105,17 @@ struct CodecTraining::Impl : StepQueue {
         });
         for (size_t i = 0; i < fit.size(); ++i) {
             plan(counted("running the model on text", i, fit.size()), kForwardCost,
-                 [=, this] { rows = run({fit[i]}).rows; });
+                 [=, this] { rows = rows_of({run_ids(i)}); });
             plan(counted("moments of text", i, fit.size()), kMomentsCost, [=, this] { add_moments(i); });
         }
         const auto calibrating = std::make_shared<std::optional<TransformDecomposition>>();
-        TransformDecomposition::Text text{{}, settings.prefix, settings.exact_first};
+        TransformDecomposition::Text text{{}, {}, settings.prefix, settings.exact_first};
         for (size_t i = 0; i < fit.size() && part() != CodedPart::hidden; ++i)
-            if (in_sample(i)) text.sequences.push_back(fit[i]);
-        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.codec.group_size,
-                                                            static_cast<int64_t>(text.sequences.size()));
+            if (in_sample(i)) text.calibration.push_back(fit[i]);
+        for (size_t i = 0; i < fit.size() && part() == CodedPart::kv; ++i)
+            if (!in_sample(i) && text.importance.size() < kImportanceSequences) text.importance.push_back(fit[i]);
+        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.codec.group_size, text,
+                                                            part() != CodedPart::hidden);
         plan("decomposing groups", 0,
              [=, this] { calibrating->emplace(model, *transform_fit, sensitivity, text, settings.codec.ratio); });
         for (int64_t i = 0; i < count; ++i)
@@ -134,21 +138,39 @@ struct CodecTraining::Impl : StepQueue {
         return t;
     }
 
-    TrainingBatch run(std::vector<std::vector<TokenId>> ids) const {
+    StateRows rows_of(const std::vector<std::vector<TokenId>>& ids) const {
         ForwardOptions kept;
         kept.logits = Logits::none;
-        StateRows made = model.forward_batch(ids, kept).rows;
-        return {std::move(ids), std::move(made)};
+        return model.forward_batch(ids, kept).rows;
     }
 
-    CodedRun coded(const StateRows& all, const std::vector<TokenId>& ids) const {
-        const int64_t first = settings.exact_first;
-        return {all.slice(first, all.tokens() - first), std::span(ids).subspan(static_cast<size_t>(first)), first};
+    TrainingBatch run(std::vector<std::vector<TokenId>> ids) const {
+        std::vector<std::vector<TokenId>> prefixes;
+        for (const auto& one : ids) prefixes.emplace_back(one.begin(), one.begin() + settings.prefix);
+        TrainingBatch batch{std::move(ids), rows_of(prefixes), {}};
+        if (const TokenImportance* importance = parts.transform->importance()) {
+            std::vector<at::Tensor> coarser;
+            for (size_t i = 0; i < prefixes.size(); ++i) {
+                const StateRows own = batch.rows.slice(static_cast<int64_t>(i) * settings.prefix, settings.prefix);
+                coarser.push_back(importance->coarser(coded_run(model, own, prefixes[i], settings.exact_first)));
+            }
+            batch.coarser = at::cat(coarser);
+        }
+        return batch;
+    }
+
+    // What the sample holds ends where a saved run would: the bits of a token depend on what is near the end.
+    std::vector<TokenId> run_ids(size_t i) const {
+        return {fit[i].begin(), fit[i].begin() + (in_sample(i) ? settings.prefix : length())};
     }
 
     void add_moments(size_t i) {
-        transform_fit->add(coded(rows, fit[i]));
-        if (in_sample(i)) sample.push_back(coded(rows, fit[i]));
+        const std::vector<TokenId> ids = run_ids(i);
+        const CodedRun made = coded_run(model, rows, ids, settings.exact_first);
+        transform_fit->add(made);
+        if (!in_sample(i)) return;
+        sample.push_back(made);
+        sample.back().tokens = std::span(fit[i]).subspan(static_cast<size_t>(settings.exact_first), made.tokens.size());
     }
 
     void begin_training() {
@@ -160,9 +182,11 @@ struct CodecTraining::Impl : StepQueue {
         shape.context = learned_context_size(settings.codec, made.transform->features());
         std::vector<std::vector<at::Tensor>> coefficients(made.transform->groups().size());
         for (const CodedRun& one : sample) {
-            std::vector<at::Tensor> steps;
-            made.transform->quantise(one, &steps);
-            for (size_t g = 0; g < steps.size(); ++g) coefficients[g].push_back(steps[g]);
+            const TransformCodec::Latent z = made.transform->quantise(one);
+            for (size_t g = 0; g < z.exact.size(); ++g) {
+                const at::Tensor steps = relative_steps(z.coarser_of(g));
+                coefficients[g].push_back(steps.defined() ? z.exact[g] * steps : z.exact[g]);
+            }
         }
         for (size_t g = 0; g < coefficients.size(); ++g) {
             shape.deviation.push_back(at::cat(coefficients[g]).square().mean(0).sqrt().clamp_min(0.05));

@@ -23,15 +23,53 @@ at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor&
     return parts.empty() ? at::Tensor() : at::cat(parts, 1);
 }
 
+namespace {
+
+constexpr int64_t kColumns = 128;  // multiplied together
+
+// Rows times matrix, for rows that end in zeros, as those of tokens with coarse steps do: some columns at a time, over
+// the rows that have any left.
+at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix) {
+    const at::Tensor r = rows.contiguous();
+    const int64_t count = r.size(0), columns = r.size(1);
+    if (count < kColumns / 4 || r.requires_grad()) return at::matmul(r, matrix);
+    std::vector<int64_t> end(static_cast<size_t>(count)), order(end.size());
+    for (int64_t t = 0; t < count; ++t) {
+        const float* row = r.const_data_ptr<float>() + t * columns;
+        int64_t i = columns;
+        while (i > 0 && row[i - 1] == 0) --i;
+        end[static_cast<size_t>(t)] = i;
+        order[static_cast<size_t>(t)] = t;
+    }
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return end[static_cast<size_t>(a)] > end[static_cast<size_t>(b)]; });
+    const at::Tensor longest_first = at::from_blob(order.data(), {count}, at::kLong);
+    const at::Tensor sorted = r.index_select(0, longest_first);
+    at::Tensor product = at::zeros({count, matrix.size(1)});
+    size_t left = order.size();
+    for (int64_t c = 0; c < columns; c += kColumns) {
+        while (left > 0 && end[static_cast<size_t>(order[left - 1])] <= c) --left;
+        if (left == 0) break;
+        const int64_t n = static_cast<int64_t>(left), to = std::min(columns, c + kColumns);
+        at::Tensor part = product.slice(0, 0, n);
+        part.addmm_(sorted.slice(0, 0, n).slice(1, c, to), matrix.slice(0, c, to));
+    }
+    return at::empty_like(product).index_copy_(0, longest_first, product);
+}
+
+}  // namespace
+
 // --- the codec --------------------------------------------------------------------------------------------
 
 TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, TransformSettings settings,
-                               std::vector<Group> groups, double step, std::string name)
+                               std::vector<Group> groups, double step, std::string name,
+                               std::shared_ptr<const TokenImportance> importance)
     : features_(std::move(features)),
       settings_(std::move(settings)),
       groups_(std::move(groups)),
       step_(step),
-      name_(std::move(name)) {}
+      name_(std::move(name)),
+      importance_(std::move(importance)) {}
 
 at::Tensor TransformCodec::context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const {
     if (!group.predict.defined()) return {};
@@ -40,8 +78,8 @@ at::Tensor TransformCodec::context_of(const Group& group, const at::Tensor& embe
 
 at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& steps,
                                           const at::Tensor& context) const {
-    const at::Tensor x = at::addmm(group.mean, steps * step_, group.decode);
-    return context.defined() ? x.addmm(context - group.context_mean, group.predict.t()) : x;
+    at::Tensor x = product_of_ragged(steps * step_, group.decode).add_(group.mean);
+    return context.defined() ? x.addmm_(context - group.context_mean, group.predict.t()) : x;
 }
 
 at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features,
@@ -60,23 +98,32 @@ at::Tensor TransformCodec::features_of(const Group& group, const StateRows& rows
     return x;
 }
 
-std::vector<at::Tensor> TransformCodec::quantise(const CodedRun& run, std::vector<at::Tensor>* exact) const {
+at::Tensor TransformCodec::values(size_t group, const at::Tensor& rounded, const at::Tensor& coarser) const {
+    const CoefficientCoder& coder = groups_[group].coder;
+    const at::Tensor v = coder.columns() ? coder.values(rounded, coarser) : rounded;
+    return coarser.defined() ? v * relative_steps(coarser) : v;
+}
+
+TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
     const at::Tensor embeddings = settings_.from_token ? features_->embeddings(run.tokens) : at::Tensor();
-    std::vector<at::Tensor> all;
+    Latent latent;
+    if (importance_) latent.coarser = importance_->coarser(run);
     at::Tensor below;
-    for (const Group& group : groups_) {
+    for (size_t g = 0; g < groups_.size(); ++g) {
+        const Group& group = groups_[g];
+        const at::Tensor coarser = latent.coarser_of(g);
         const at::Tensor context = context_of(group, embeddings, below);
-        const at::Tensor steps = coefficients(group, features_of(group, run.rows), context);
-        if (exact) exact->push_back(steps);
-        const at::Tensor q = round_to_steps(steps, settings_.dead_zone);
+        at::Tensor steps = coefficients(group, features_of(group, run.rows), context);
+        if (coarser.defined()) steps = steps / relative_steps(coarser);
+        const at::Tensor q = group.coder.coded_part(round_to_steps(steps, settings_.dead_zone), coarser);
         if (settings_.from_below) {
-            const at::Tensor decoded =
-                group_features(group, group.coder.columns() ? group.coder.values(q) : q, context);
+            const at::Tensor decoded = group_features(group, values(g, q, coarser), context);
             below = decoded.slice(1, decoded.size(1) - features_->width());
         }
-        all.push_back(q);
+        latent.exact.push_back(steps);
+        latent.rounded.push_back(q);
     }
-    return all;
+    return latent;
 }
 
 std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor>& z,
@@ -95,20 +142,26 @@ std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor
 }
 
 std::string TransformCodec::encode(const CodedRun& run) const {
-    const std::vector<at::Tensor> z = quantise(run);
+    const Latent latent = quantise(run);
     std::vector<std::string> coded(groups_.size());
-    parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t g) {
-        coded[static_cast<size_t>(g)] = groups_[static_cast<size_t>(g)].coder.encode(z[static_cast<size_t>(g)]);
+    parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t index) {
+        const auto g = static_cast<size_t>(index);
+        coded[g] = groups_[g].coder.encode(latent.rounded[g], latent.coarser_of(g));
     });
+    if (importance_) coded.push_back(importance_->encode(latent.coarser));
     return joined_parts(coded);
 }
 
 StateRows TransformCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
-    const std::vector<std::string> coded = split_parts(bytes, groups_.size());
+    const auto count = static_cast<int64_t>(tokens.size());
+    const std::vector<std::string> coded = split_parts(bytes, groups_.size() + (importance_ ? 1 : 0));
+    Latent latent;
+    if (importance_) latent.coarser = importance_->decode(coded.back(), count);
     std::vector<at::Tensor> z(groups_.size());
     parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);
-        z[g] = groups_[g].coder.values(groups_[g].coder.decode(coded[g], static_cast<int64_t>(tokens.size())));
+        const at::Tensor coarser = latent.coarser_of(g);
+        z[g] = values(g, groups_[g].coder.decode(coded[g], count, coarser), coarser);
     });
     return features_->rows(reconstruct(z, tokens), tokens);
 }
@@ -135,6 +188,8 @@ void TransformCodec::save(TensorFile& file, nlohmann::json& settings) const {
         }
         group.coder.save(file, prefix + ".coder");
     }
+    settings["importance"] = importance_ != nullptr;
+    if (importance_) importance_->save(file);
 }
 
 namespace {
@@ -183,8 +238,12 @@ std::shared_ptr<const TransformCodec> load_transform(const TensorFile& file, con
         groups.push_back(loaded_group(fields, "transform." + std::to_string(g), blocks[g],
                                       blocks[g].layers() * features->width(), context));
     }
+    std::shared_ptr<const TokenImportance> importance;
+    if (given.boolean("importance"))
+        importance = std::make_shared<TokenImportance>(
+            TokenImportance::load(fields, layers, static_cast<int64_t>(groups.size())));
     return std::make_shared<TransformCodec>(std::move(features), std::move(made), std::move(groups), step,
-                                            given.text("name"));
+                                            given.text("name"), std::move(importance));
 }
 
 }  // namespace savepoint

@@ -8,6 +8,7 @@
 #include "core/sidecar/codec.h"
 #include "core/sidecar/coefficient_coder.h"
 #include "core/sidecar/run_codec.h"
+#include "core/sidecar/token_importance.h"
 
 namespace savepoint {
 
@@ -17,6 +18,7 @@ namespace savepoint {
 // (BlockFeatures::metric), so that bits go to what moves the next-token distribution; and each group is first
 // predicted, linearly, from the token's embedding and from the decoded features of the block below it.
 //   y = U L (x - mean - A (context - its mean)) / step,  q = round(y),  L^2 = metric,  U: eigenvectors of L cov L
+// With a TokenImportance a token's step is finer or coarser than the codec's by how much later tokens depend on it.
 struct TransformSettings {
     CodedPart part = CodedPart::full;
     int64_t group_size = 4;
@@ -48,7 +50,7 @@ class TransformCodec final : public RunCodec {
         int64_t components() const { return encode.size(0); }
     };
     TransformCodec(std::shared_ptr<const BlockFeatures> features, TransformSettings settings, std::vector<Group> groups,
-                   double step, std::string name);
+                   double step, std::string name, std::shared_ptr<const TokenImportance> importance = nullptr);
 
     std::string kind() const override { return "transform"; }
     std::string name() const override { return name_; }
@@ -62,10 +64,18 @@ class TransformCodec final : public RunCodec {
     double step() const { return step_; }
     const TransformSettings& settings() const { return settings_; }
 
-    // z of a run: coefficients in steps, per group [tokens, components], each rounded; and the way back.
-    // `exact`, if given, gets the coefficients before rounding.
-    std::vector<at::Tensor> quantise(const CodedRun& run, std::vector<at::Tensor>* exact = nullptr) const;
+    // z of a run, per group [tokens, components], in each token's own steps.
+    struct Latent {
+        std::vector<at::Tensor> rounded, exact;  // exact: before rounding
+        at::Tensor coarser;  // [tokens, groups] int32 (TokenImportance); undefined: every token has the codec's step
+        at::Tensor coarser_of(size_t group) const { return token_coarser(coarser, group); }
+    };
+    Latent quantise(const CodedRun& run) const;
+    // Features by block, from coefficients in the codec's steps.
     std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
+    // What rounded values stand for, in the codec's steps.
+    at::Tensor values(size_t group, const at::Tensor& rounded, const at::Tensor& coarser) const;
+    const TokenImportance* importance() const { return importance_.get(); }
 
     // The parts of both, for rows [tokens, ..]. What a group is predicted from (undefined: nothing; below: decoded
     // features of the block below it), its coefficients in steps, and its features from those.
@@ -82,6 +92,7 @@ class TransformCodec final : public RunCodec {
     std::vector<Group> groups_;
     double step_;
     std::string name_;
+    std::shared_ptr<const TokenImportance> importance_;
 };
 
 // Throws FileError when the parts do not fit together or are of another model's shape.
@@ -103,7 +114,9 @@ class TransformFit final : public RunCodecFit {
     // finish() in parts, for a job: decompose each group, then make the codec of each rate. In another metric, all
     // groups are decomposed again.
     int64_t groups() const;
+    const TransformSettings& settings() const;
     void set_sensitivity(Sensitivity sensitivity);
+    void set_importance(TokenImportance importance);  // of the groups as they are decomposed
     void decompose(int64_t group);
     std::shared_ptr<const TransformCodec> codec(double ratio);
 

@@ -19,6 +19,9 @@ constexpr int kSymbols = 2 * kSpan + 2, kEscape = kSymbols - 1;
 constexpr int kGainEvery = 16;  // columns between two looks at the gain
 constexpr double kPriorWeight = 4;
 constexpr int32_t kLargest = 1 << 24;
+constexpr int kLeastSeen = 2;  // class of a column below which a step sees nothing: its deviation is an eleventh of one
+constexpr int kMostCoarser = 20;
+constexpr int kClassesCoarser = 2;  // quarter octaves of a half octave
 
 int class_of(double variance) {
     const double octaves = 0.5 * std::log2(std::max(variance, 1e-12));
@@ -141,128 +144,183 @@ void CoefficientCoder::code(Coder& coder, const Table& table, int32_t& value) co
     value = static_cast<int32_t>(static_cast<uint32_t>(high) << raw | low);
 }
 
-template <typename Coder>
-void CoefficientCoder::walk(Coder& coder, int32_t* values, int64_t tokens) const {
+int64_t CoefficientCoder::seen_at(int32_t coarser) const {
+    return ends_[static_cast<size_t>(std::clamp(coarser, -kMostCoarser, kMostCoarser) + kMostCoarser)];
+}
+
+void CoefficientCoder::find_ends() {
+    ends_.clear();
+    for (int coarser = -kMostCoarser; coarser <= kMostCoarser; ++coarser) {
+        int64_t end = columns();
+        while (end > 0 && classes_[static_cast<size_t>(end - 1)] - kClassesCoarser * coarser < kLeastSeen) --end;
+        ends_.push_back(coarser == 0 ? columns() : end);
+    }
+}
+
+at::Tensor CoefficientCoder::seen(const at::Tensor& coarser) const {
+    const at::Tensor c = coarser.to(at::kInt).contiguous();
+    at::Tensor ends = at::empty({c.size(0)}, at::kLong);
+    for (int64_t t = 0; t < c.size(0); ++t) ends.data_ptr<int64_t>()[t] = seen_at(c.const_data_ptr<int32_t>()[t]);
+    return ends;
+}
+
+template <typename Visit>
+void CoefficientCoder::each(int32_t* values, int64_t tokens, const at::Tensor& coarser, Visit visit) const {
+    const at::Tensor shifts = coarser.defined() ? coarser.to(at::kInt).contiguous() : at::Tensor();
     Gain gain;
     for (int64_t t = 0; t < tokens; ++t, values += columns()) {
+        const int32_t shift = shifts.defined() ? shifts.const_data_ptr<int32_t>()[t] : 0;
+        const int64_t end = seen_at(shift);
         int octaves = 0;
-        for (int64_t i = 0; i < columns(); ++i) {
+        for (int64_t i = 0; i < end; ++i) {
             if (i % kGainEvery == 0) octaves = quarter_octaves(gain.square());
-            const int scale = std::clamp(classes_[static_cast<size_t>(i)] + octaves, 0, kClasses - 1);
-            code(coder, tables_[static_cast<size_t>(scale)], values[i]);
-            gain.add(values[i], variance_[static_cast<size_t>(i)]);
+            const int wont = std::clamp(classes_[static_cast<size_t>(i)] - kClassesCoarser * shift, 0, kClasses - 1);
+            visit(wont, std::clamp(wont + octaves, 0, kClasses - 1), values[i]);
+            gain.add(values[i], mean_square_[static_cast<size_t>(wont)]);
         }
         gain.next_token();
     }
 }
 
-CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact) {
+template <typename Coder>
+void CoefficientCoder::walk(Coder& coder, int32_t* values, int64_t tokens, const at::Tensor& coarser) const {
+    each(values, tokens, coarser,
+         [&](int, int scale, int32_t& value) { code(coder, tables_[static_cast<size_t>(scale)], value); });
+}
+
+CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact,
+                                          const at::Tensor& coarser) {
     CoefficientCoder out;
     const at::Tensor q = quantised.to(at::kInt).contiguous();
     const int64_t tokens = q.size(0), columns = q.size(1);
-    const at::Tensor square =
-        q.to(at::kFloat).square().mean(0, false, at::kDouble).add(0.25 / static_cast<double>(tokens));
-    for (int64_t i = 0; i < columns; ++i) {
-        const double variance = square[i].item<double>();
-        out.variance_.push_back(static_cast<float>(variance));
-        out.classes_.push_back(static_cast<uint8_t>(class_of(variance)));
+    // Of the grid that tokens' steps are wider than.
+    const at::Tensor scale =
+        coarser.defined() ? at::pow(2.0, coarser.to(at::kFloat)).unsqueeze(1) : at::ones({tokens, 1}, at::kFloat);
+    const at::Tensor variance =
+        (exact.square() * scale).mean(0, false, at::kDouble).add(1e-3 / static_cast<double>(tokens)).contiguous();
+    for (int64_t i = 0; i < columns; ++i)
+        out.classes_.push_back(static_cast<uint8_t>(class_of(variance.const_data_ptr<double>()[i])));
+
+    out.find_ends();
+    // Mean of q^2, and of |q| - |x| where q is not 0: how far towards zero the mean of a cell lies.
+    std::vector<double> square(kClasses, 0), number(kClasses, 0), shift(kClasses, 0), here(kClasses, 0);
+    out.mean_square_.assign(kClasses, 1);
+    const at::Tensor toward = ((q.to(at::kFloat) - exact) * q.sign().to(at::kFloat)).contiguous();
+    const int32_t* const first = q.const_data_ptr<int32_t>();
+    int32_t* const values = q.data_ptr<int32_t>();
+    out.each(values, tokens, coarser, [&](int wont, int, int32_t& value) {
+        const auto c = static_cast<size_t>(wont);
+        square[c] += static_cast<double>(value) * value;
+        number[c] += 1;
+        here[c] += value != 0;
+        if (value != 0) shift[c] += toward.const_data_ptr<float>()[&value - first];
+    });
+    for (int c = 0; c < kClasses; ++c) {
+        const auto i = static_cast<size_t>(c);
+        // Where data are few: what a Laplace density of the class's deviation would have.
+        const double deviation = std::exp2((c - kUnitClass) / 4.0);
+        const double expected = deviation * deviation * std::exp(-0.7 / deviation);
+        out.mean_square_[i] = static_cast<float>((square[i] + 20 * expected) / (number[i] + 20));
+        out.pull_.push_back(static_cast<float>(std::clamp(shift[i] / (here[i] + 20), -0.25, 0.5)));
     }
-    // Mean of |q| - |x| where q is not 0: how far towards zero the mean of a cell lies.
-    const at::Tensor here = (q != 0).to(at::kFloat);
-    const at::Tensor shift = ((q.to(at::kFloat) - exact) * q.sign().to(at::kFloat) * here).sum(0);
-    const at::Tensor pull = (shift / (here.sum(0) + 4)).clamp(-0.25, 0.5).contiguous();
-    out.pull_.assign(pull.const_data_ptr<float>(), pull.const_data_ptr<float>() + columns);
 
     std::vector<std::vector<double>> counts;
     for (int c = 0; c < kClasses; ++c) counts.push_back(prior_counts(c));
-    Gain gain;
-    const int32_t* value = q.const_data_ptr<int32_t>();
-    for (int64_t t = 0; t < tokens; ++t, value += columns) {
-        int octaves = 0;
-        for (int64_t i = 0; i < columns; ++i) {
-            if (i % kGainEvery == 0) octaves = quarter_octaves(gain.square());
-            const int scale = std::clamp(out.classes_[static_cast<size_t>(i)] + octaves, 0, kClasses - 1);
-            const int32_t high = value[i] >> raw_bits_of(scale);
-            const int symbol = high >= -kSpan && high <= kSpan ? high + kSpan : kEscape;
-            counts[static_cast<size_t>(scale)][static_cast<size_t>(symbol)] += 1;
-            gain.add(value[i], out.variance_[static_cast<size_t>(i)]);
-        }
-        gain.next_token();
-    }
+    out.each(values, tokens, coarser, [&](int, int scale_class, int32_t& value) {
+        const int32_t high = value >> raw_bits_of(scale_class);
+        const int symbol = high >= -kSpan && high <= kSpan ? high + kSpan : kEscape;
+        counts[static_cast<size_t>(scale_class)][static_cast<size_t>(symbol)] += 1;
+    });
     for (const auto& count : counts) out.frequencies_.push_back(FrequencyTable::scaled(count));
     out.build();
     return out;
 }
 
 void CoefficientCoder::build() {
+    find_ends();
     tables_.clear();
     for (size_t c = 0; c < frequencies_.size(); ++c)
         tables_.push_back({FrequencyTable(frequencies_[c]), raw_bits_of(static_cast<int>(c))});
 }
 
-std::string CoefficientCoder::encode(const at::Tensor& quantised) const {
+at::Tensor CoefficientCoder::coded_part(const at::Tensor& quantised, const at::Tensor& coarser) const {
+    if (!coarser.defined() || columns() == 0) return quantised;
+    return quantised * (at::arange(columns()).unsqueeze(0) < seen(coarser).unsqueeze(1));
+}
+
+std::string CoefficientCoder::encode(const at::Tensor& quantised, const at::Tensor& coarser) const {
     at::Tensor q = quantised.to(at::kInt).contiguous().clone();
     if (q.numel() > 0 && q.abs().max().item<int32_t>() > kLargest)
         throw InputError("latent: a value is too large to code");
     Writer writer;
-    walk(writer, q.data_ptr<int32_t>(), q.size(0));
+    walk(writer, q.data_ptr<int32_t>(), q.size(0), coarser);
     return writer.finish();
 }
 
-at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens) const {
+at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens, const at::Tensor& coarser) const {
     at::Tensor q = at::zeros({tokens, columns()}, at::kInt);
     Reader reader(bytes);
-    walk(reader, q.data_ptr<int32_t>(), tokens);
+    walk(reader, q.data_ptr<int32_t>(), tokens, coarser);
     reader.finish();
     return q;
 }
 
-double CoefficientCoder::bits(const at::Tensor& quantised) const {
+double CoefficientCoder::bits(const at::Tensor& quantised, const at::Tensor& coarser) const {
     at::Tensor q = quantised.to(at::kInt).contiguous().clone();
     Meter meter;
-    walk(meter, q.data_ptr<int32_t>(), q.size(0));
+    walk(meter, q.data_ptr<int32_t>(), q.size(0), coarser);
     return meter.bits();
 }
 
-at::Tensor CoefficientCoder::values(const at::Tensor& quantised) const {
-    const at::Tensor pull = at::from_blob(const_cast<float*>(pull_.data()), {columns()}, at::kFloat);
-    const at::Tensor q = quantised.to(at::kFloat);
-    return q - q.sign() * pull;
+at::Tensor CoefficientCoder::values(const at::Tensor& quantised, const at::Tensor& coarser) const {
+    const at::Tensor q = quantised.to(at::kInt).contiguous();
+    const at::Tensor shifts = coarser.defined() ? coarser.to(at::kInt).contiguous() : at::Tensor();
+    at::Tensor out = at::zeros(q.sizes(), at::kFloat);
+    const int32_t* value = q.const_data_ptr<int32_t>();
+    float* to = out.data_ptr<float>();
+    for (int64_t t = 0; t < q.size(0); ++t, value += columns(), to += columns()) {
+        const int32_t shift = shifts.defined() ? shifts.const_data_ptr<int32_t>()[t] : 0;
+        for (int64_t i = 0; i < columns(); ++i) {
+            if (value[i] == 0) continue;
+            const int wont = std::clamp(classes_[static_cast<size_t>(i)] - kClassesCoarser * shift, 0, kClasses - 1);
+            const float pull = pull_[static_cast<size_t>(wont)];
+            to[i] = static_cast<float>(value[i]) - (value[i] > 0 ? pull : -pull);
+        }
+    }
+    return out;
 }
 
 void CoefficientCoder::save(TensorFile& file, const std::string& prefix) const {
-    const auto bytes = at::empty({columns()}, at::kByte);
-    std::copy(classes_.begin(), classes_.end(), bytes.data_ptr<uint8_t>());
-    at::Tensor variance = at::empty({columns()}, at::kFloat), pull = at::empty({columns()}, at::kFloat);
-    std::copy(variance_.begin(), variance_.end(), variance.data_ptr<float>());
-    std::copy(pull_.begin(), pull_.end(), pull.data_ptr<float>());
+    const auto floats = [](const auto& values) {
+        at::Tensor out = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
+        std::copy(values.begin(), values.end(), out.template data_ptr<float>());
+        return out;
+    };
     at::Tensor frequencies = at::empty({kClasses, kSymbols}, at::kFloat);
     for (int c = 0; c < kClasses; ++c)
         std::copy(frequencies_[c].begin(), frequencies_[c].end(), frequencies[c].data_ptr<float>());
-    file.tensors[prefix + ".classes"] = bytes.to(at::kFloat);
-    file.tensors[prefix + ".variance"] = variance;
-    file.tensors[prefix + ".pull"] = pull;
+    file.tensors[prefix + ".classes"] = floats(classes_);
+    file.tensors[prefix + ".mean_square"] = floats(mean_square_);
+    file.tensors[prefix + ".pull"] = floats(pull_);
     file.tensors[prefix + ".frequencies"] = frequencies;
 }
 
 CoefficientCoder CoefficientCoder::load(const TensorFields& fields, const std::string& prefix) {
     CoefficientCoder out;
     const at::Tensor classes = fields.tensor(prefix + ".classes", {-1});
-    const int64_t columns = classes.size(0);
-    const at::Tensor variance = fields.tensor(prefix + ".variance", {columns});
-    const at::Tensor pull = fields.tensor(prefix + ".pull", {columns});
+    const at::Tensor mean_square = fields.tensor(prefix + ".mean_square", {kClasses});
+    const at::Tensor pull = fields.tensor(prefix + ".pull", {kClasses});
     const at::Tensor frequencies = fields.tensor(prefix + ".frequencies", {kClasses, kSymbols});
     if ((classes < 0).any().item<bool>() || (classes >= kClasses).any().item<bool>())
         fields.refuse(prefix + ".classes", "is out of range");
-    if ((variance < 0).any().item<bool>()) fields.refuse(prefix + ".variance", "is negative");
+    if ((mean_square < 0).any().item<bool>()) fields.refuse(prefix + ".mean_square", "is negative");
     if ((frequencies < 1).any().item<bool>() || (frequencies > 65535).any().item<bool>())
         fields.refuse(prefix + ".frequencies", "is out of range");
-    for (int64_t i = 0; i < columns; ++i) {
+    for (int64_t i = 0; i < classes.size(0); ++i)
         out.classes_.push_back(static_cast<uint8_t>(classes[i].item<float>()));
-        out.variance_.push_back(variance[i].item<float>());
-        out.pull_.push_back(pull[i].item<float>());
-    }
     for (int64_t c = 0; c < kClasses; ++c) {
+        out.mean_square_.push_back(mean_square[c].item<float>());
+        out.pull_.push_back(pull[c].item<float>());
         std::vector<uint16_t> row;
         for (int64_t s = 0; s < kSymbols; ++s) row.push_back(static_cast<uint16_t>(frequencies[c][s].item<float>()));
         out.frequencies_.push_back(std::move(row));

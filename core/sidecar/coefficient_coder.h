@@ -18,18 +18,28 @@ namespace savepoint {
 //   gain^2 = (a g^2 + sum_j q_j^2 / (v_j + 1/2)) / (a + sum_j v_j / (v_j + 1/2)),    v_j = E[q_j^2], a = 4,
 // g the gain of the token before. One frequency table a class, fitted. Values beyond a table's span cost
 // an escape and raw bits; wide classes code their low bits raw.
+//
+// Tokens may be quantised with steps of their own, `coarser` half octaves wider than the grid that columns are classed
+// on: every class is that much lower then. Columns that a token's step cannot see any more are not coded and stay 0.
 class CoefficientCoder {
    public:
     CoefficientCoder() = default;
-    // From a sample [tokens, columns] int32 of quantised values and of what they stood for (float32, in steps).
-    static CoefficientCoder fitted(const at::Tensor& quantised, const at::Tensor& exact);
+    // From a sample [tokens, columns] of quantised values and of what they stood for (float32), both in each token's
+    // own steps. coarser [tokens] int32, here and below; undefined: 0 for every token.
+    static CoefficientCoder fitted(const at::Tensor& quantised, const at::Tensor& exact,
+                                   const at::Tensor& coarser = {});
 
     int64_t columns() const { return static_cast<int64_t>(classes_.size()); }
-    std::string encode(const at::Tensor& quantised) const;              // [tokens, columns] int32
-    at::Tensor decode(const std::string& bytes, int64_t tokens) const;  // throws InputError
-    double bits(const at::Tensor& quantised) const;                     // of encode(), without coding
-    // In steps, pulled towards zero to the mean of what falls into a cell: [tokens, columns] float32.
-    at::Tensor values(const at::Tensor& quantised) const;
+    // The same with 0 in the columns that are not coded.
+    at::Tensor coded_part(const at::Tensor& quantised, const at::Tensor& coarser) const;
+    std::string encode(const at::Tensor& quantised, const at::Tensor& coarser = {}) const;  // [tokens, columns] int32
+    // Throws InputError.
+    at::Tensor decode(const std::string& bytes, int64_t tokens, const at::Tensor& coarser = {}) const;
+    double bits(const at::Tensor& quantised, const at::Tensor& coarser = {}) const;  // of encode(), without coding
+    // In the token's steps, pulled towards zero to the mean of what falls into a cell: [tokens, columns] float32.
+    at::Tensor values(const at::Tensor& quantised, const at::Tensor& coarser = {}) const;
+    // How many columns, from the first, a token's step can see: [tokens] int64.
+    at::Tensor seen(const at::Tensor& coarser) const;
 
     void save(TensorFile& file, const std::string& prefix) const;
     static CoefficientCoder load(const TensorFields& fields, const std::string& prefix);  // throws FileError
@@ -41,16 +51,22 @@ class CoefficientCoder {
         int raw_bits = 0;
     };
     template <typename Coder>
-    void walk(Coder& coder, int32_t* values, int64_t tokens) const;
+    void walk(Coder& coder, int32_t* values, int64_t tokens, const at::Tensor& coarser) const;
+    // Calls visit(token, column, class, row of the token) for what is coded, in order; visit may change the row.
+    template <typename Visit>
+    void each(int32_t* values, int64_t tokens, const at::Tensor& coarser, Visit visit) const;
     template <typename Coder>
     void code(Coder& coder, const Table& table, int32_t& value) const;
+    int64_t seen_at(int32_t coarser) const;
+    void find_ends();
     void build();
 
-    std::vector<uint8_t> classes_;  // [columns]
-    std::vector<float> variance_;   // [columns], E[q^2]
-    std::vector<float> pull_;       // [columns], in steps
+    std::vector<uint8_t> classes_;    // [columns]
+    std::vector<float> mean_square_;  // by class: E[q^2]
+    std::vector<float> pull_;         // by class, in steps
     std::vector<std::vector<uint16_t>> frequencies_;
     std::vector<Table> tables_;
+    std::vector<int64_t> ends_;  // by how much coarser
 };
 
 }  // namespace savepoint

@@ -38,7 +38,6 @@ at::Tensor delayed(const at::Tensor& x, int64_t tokens) {
 LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t seed)
     : settings_(std::move(settings)), shape_(std::move(shape)), seed_(seed) {
     const int64_t m = settings_.width, f = settings_.feed_forward;
-    for (const at::Tensor& d : shape_.deviation) correction_.push_back(d.clamp_max(kCorrection));
     const size_t groups = shape_.deviation.size(), networks = unified() ? 1 : groups;
     for (size_t g = 0; g < networks; ++g) {
         const int64_t c = unified() ? widest() : shape_.components(g);
@@ -56,13 +55,16 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
             }
             random("context.gate", f, m);
             random("context.up", f, m);
+            zeros("context.told", {m});
             zeros("context.down", {m, f});
             zeros("context.expected", {c, m});
             zeros("decoder.context", {c, m});
         }
         random("encoder.in", m, c);
+        zeros("encoder.told", {m});
         zeros("encoder.out", {c, m});
         random("decoder.in", m, c);
+        zeros("decoder.told", {m});
         zeros("decoder.out", {c, m});
         if (!unified()) continue;
         for (const char* role : {"layers.q", "layers.k", "layers.v"}) random(role, m, m);
@@ -107,8 +109,18 @@ at::Tensor LatentNetwork::mixed(size_t group, const at::Tensor& x) const {
     return x + at::linear(at::cat(span, -1), weight(group, "mix.conv"));
 }
 
-LatentNetwork::Context LatentNetwork::context(size_t group, const at::Tensor& seen) const {
+at::Tensor LatentNetwork::told(size_t group, const std::string& role, const at::Tensor& r) const {
+    return r.log2() * weight(group, (role + ".told").c_str());
+}
+
+at::Tensor LatentNetwork::correction(size_t group, const at::Tensor& r) const {
+    const at::Tensor& d = shape_.deviation[group];
+    return r.defined() ? at::minimum(d, r * kCorrection) : d.clamp_max(kCorrection);
+}
+
+LatentNetwork::Context LatentNetwork::context(size_t group, const at::Tensor& seen, const at::Tensor& r) const {
     at::Tensor x = at::linear(seen, weight(group, "context.in"));
+    if (r.defined()) x = x + told(group, "context", r);
     if (unified()) x = x + parameters_.at("unified.embedding")[static_cast<int64_t>(group)];
     x = mixed(group, x);
     x = x + at::linear(gated(normed(x), weight(group, "context.gate"), weight(group, "context.up")),
@@ -117,26 +129,29 @@ LatentNetwork::Context LatentNetwork::context(size_t group, const at::Tensor& se
     return {hidden, cut(group, at::linear(hidden, weight(group, "context.expected"))) * shape_.deviation[group]};
 }
 
-at::Tensor LatentNetwork::seen(size_t group, const at::Tensor& c, const char* role) const {
-    return at::linear(padded(c / shape_.deviation[group]), weight(group, role));
+at::Tensor LatentNetwork::seen(size_t group, const at::Tensor& c, const std::string& role, const at::Tensor& r) const {
+    const at::Tensor x = at::linear(padded(c / shape_.deviation[group]), weight(group, (role + ".in").c_str()));
+    return r.defined() ? x + told(group, role, r) : x;
 }
 
-at::Tensor LatentNetwork::encoded(size_t group, const at::Tensor& c) const {
-    at::Tensor inner = seen(group, c, "encoder.in");
+at::Tensor LatentNetwork::encoded(size_t group, const at::Tensor& c, const at::Tensor& r) const {
+    at::Tensor inner = seen(group, c, "encoder", r);
     if (unified()) inner = inner + parameters_.at("unified.embedding")[static_cast<int64_t>(group)];
     const at::Tensor change = cut(group, at::linear(at::silu(inner), weight(group, "encoder.out")));
-    return (c + change * correction_[group]) * scale(group);
+    return (c + change * correction(group, r)) * scale(group);
 }
 
-at::Tensor LatentNetwork::decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden) const {
-    at::Tensor change = at::linear(at::silu(seen(group, v, "decoder.in")), weight(group, "decoder.out"));
+at::Tensor LatentNetwork::decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden,
+                                  const at::Tensor& r) const {
+    at::Tensor change = at::linear(at::silu(seen(group, v, "decoder", r)), weight(group, "decoder.out"));
     if (hidden.defined()) change = change + at::linear(hidden, weight(group, "decoder.context"));
-    return v + change * correction_[group];
+    return v + change * correction(group, r);
 }
 
-std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Tensor>& v) const {
+std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Tensor>& v,
+                                                        const std::vector<at::Tensor>& r) const {
     std::vector<at::Tensor> rows;
-    for (size_t g = 0; g < v.size(); ++g) rows.push_back(seen(g, v[g], "decoder.in"));
+    for (size_t g = 0; g < v.size(); ++g) rows.push_back(seen(g, v[g], "decoder", r[g]));
     const auto groups = static_cast<int64_t>(v.size());
     // [batch * tokens, groups, width]: the groups of a token attend to each other.
     at::Tensor x = (at::stack(rows, 2) + parameters_.at("unified.embedding")).flatten(0, 1);
@@ -145,7 +160,7 @@ std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Te
         at::linear(x, weight(0, "decoder.out")).view({v[0].size(0), v[0].size(1), groups, widest()});
     std::vector<at::Tensor> out;
     for (size_t g = 0; g < v.size(); ++g)
-        out.push_back(v[g] + cut(g, change.select(2, static_cast<int64_t>(g))) * correction_[g]);
+        out.push_back(v[g] + cut(g, change.select(2, static_cast<int64_t>(g))) * correction(g, r[g]));
     return out;
 }
 

@@ -21,8 +21,11 @@ using Parameters = std::map<std::string, at::Tensor>;
 //
 //   context   u = f(W [e(x_t); below_t; before_t]), f: the mixing over tokens, then silu-gated feed-forward
 //             n = d U u, what is expected of c; the same u goes to the decoder
-//   encoder   c + min(d, 1/2) B silu(A c/d),        then times exp(s): the learned step per component
-//   decoder   v + min(d, 1/2) (B silu(A v/d) + C u)
+//   encoder   c + min(d, r/2) B silu(A c/d + a),        then times exp(s): the learned step per component
+//   decoder   v + min(d, r/2) (B silu(A v/d + a) + C u)
+//
+// r are the steps of the tokens [batch, tokens, 1], 1 where they are not given (token_importance.h); every network is
+// told: a = log2(r) times a learned row.
 //
 // Attention is causal with the slopes of ALiBi (Press et al. 2022, arXiv 2108.12409) instead of positions, so that a
 // run may be longer than those it was trained on. One network for all groups (unified) adds an embedding of the group,
@@ -41,11 +44,13 @@ class LatentNetwork {
         at::Tensor hidden;    // [batch, tokens, width]; undefined without a context
         at::Tensor expected;  // [batch, tokens, components]
     };
-    Context context(size_t group, const at::Tensor& seen) const;  // seen [batch, tokens, context]
-    at::Tensor encoded(size_t group, const at::Tensor& c) const;  // steps scaled by scale()
-    at::Tensor decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden) const;
-    std::vector<at::Tensor> decoded_together(const std::vector<at::Tensor>& v) const;  // unified: of all groups
-    at::Tensor scale(size_t group) const;                                              // [components], exp(s)
+    // seen [batch, tokens, context]; r may be undefined, here and below.
+    Context context(size_t group, const at::Tensor& seen, const at::Tensor& r) const;
+    at::Tensor encoded(size_t group, const at::Tensor& c, const at::Tensor& r) const;  // steps scaled by scale()
+    at::Tensor decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden, const at::Tensor& r) const;
+    // unified: of all groups
+    std::vector<at::Tensor> decoded_together(const std::vector<at::Tensor>& v, const std::vector<at::Tensor>& r) const;
+    at::Tensor scale(size_t group) const;       // [components], exp(s)
     at::Tensor log_spread(size_t group) const;  // [components]: of the logistic prior in training, log
 
     Parameters& parameters() { return parameters_; }
@@ -62,7 +67,9 @@ class LatentNetwork {
     const at::Tensor& weight(size_t group, const char* role) const { return parameters_.at(of(group, role)); }
     void add(const std::string& name, std::vector<int64_t> sizes, double spread);
     at::Tensor mixed(size_t group, const at::Tensor& x) const;
-    at::Tensor seen(size_t group, const at::Tensor& c, const char* role) const;
+    at::Tensor seen(size_t group, const at::Tensor& c, const std::string& role, const at::Tensor& r) const;
+    at::Tensor told(size_t group, const std::string& role, const at::Tensor& r) const;
+    at::Tensor correction(size_t group, const at::Tensor& r) const;
     // One network for groups of different size: what one lacks is zeros.
     int64_t widest() const;
     at::Tensor padded(const at::Tensor& c) const;
@@ -71,7 +78,6 @@ class LatentNetwork {
 
     LearnedSettings settings_;
     Shape shape_;
-    std::vector<at::Tensor> correction_;
     uint64_t seed_;
     Parameters parameters_;
 };

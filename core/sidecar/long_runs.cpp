@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "core/sidecar/coded_run.h"
 #include "core/model/error.h"
 
 namespace savepoint {
@@ -74,9 +75,9 @@ LongRuns::Run LongRuns::resumed(const StateRows& rows, TokenId last, int64_t cou
 }
 
 StateRows LongRuns::decoded(const StateRows& rows, std::span<const TokenId> ids) const {
-    const int64_t first = settings_.exact_first, count = rows.tokens() - first;
-    const std::span<const TokenId> coded = ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
-    const StateRows back = codec_->decode(codec_->encode({rows.slice(first, count), coded, first}), coded, first);
+    const int64_t first = settings_.exact_first;
+    const CodedRun run = coded_run(model_, rows, ids.first(static_cast<size_t>(rows.tokens())), first);
+    const StateRows back = codec_->decode(codec_->encode(run), run.tokens, first);
     StateRows out;
     if (back.has_hidden())
         out.hidden = at::cat({rows.hidden.slice(0, 0, first), back.hidden});

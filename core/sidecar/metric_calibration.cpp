@@ -117,33 +117,4 @@ Sensitivity MetricCalibration::calibrated() const {
     return out;
 }
 
-TransformDecomposition::TransformDecomposition(const Transformer& model, TransformFit& fit,
-                                               std::optional<Sensitivity> sensitivity, Text text, double ratio)
-    : fit_(fit), ratio_(ratio) {
-    if (!sensitivity || text.sequences.empty()) return;
-    measurements_ = MetricCalibration::steps(model.config().layers, static_cast<int64_t>(text.sequences.size()));
-    calibration_.emplace(model, *std::move(sensitivity), std::move(text.sequences), text.prefix, text.exact_first);
-}
-
-int64_t TransformDecomposition::steps(int64_t layers, int64_t group_size, int64_t sequences) {
-    const int64_t groups = (layers + group_size - 1) / group_size;
-    return sequences == 0 ? groups : 2 * groups + 1 + MetricCalibration::steps(layers, sequences);
-}
-
-void TransformDecomposition::step() {
-    const int64_t at = next_++, groups = fit_.groups(), again = at - groups - measurements_ - 1;
-    if (at < groups) return fit_.decompose(at);
-    if (!calibration_ || again >= groups) return;
-    if (at == groups) {
-        codec_ = fit_.codec(ratio_);
-    } else if (again < 0) {
-        calibration_->step(*codec_);
-        if (again < -1) return;
-        fit_.set_sensitivity(calibration_->calibrated());
-        codec_.reset();
-    } else {
-        fit_.decompose(again);
-    }
-}
-
 }  // namespace savepoint

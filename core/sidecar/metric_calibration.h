@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "core/model/transformer.h"
@@ -42,28 +41,6 @@ class MetricCalibration {
     std::vector<Cell> cells_;    // keys and values of some blocks, then of the next
     StateRows exact_, decoded_;  // of the sequence at hand: its prefix
     at::Tensor log_probs_;       // of its followers
-};
-
-// All groups of a transform decomposed, step by step: in the metric as it was estimated, then, if there is one, again
-// in the metric calibrated at `ratio`.
-class TransformDecomposition {
-   public:
-    struct Text {
-        std::vector<std::vector<TokenId>> sequences;  // for the calibration; none: left out
-        int64_t prefix = 192, exact_first = 4;
-    };
-    TransformDecomposition(const Transformer& model, TransformFit& fit, std::optional<Sensitivity> sensitivity,
-                           Text text, double ratio);
-    static int64_t steps(int64_t layers, int64_t group_size, int64_t sequences);  // in all; sequences 0: not calibrated
-    void step();
-    const MetricCalibration* calibration() const { return calibration_ ? &*calibration_ : nullptr; }
-
-   private:
-    TransformFit& fit_;
-    std::optional<MetricCalibration> calibration_;
-    std::shared_ptr<const TransformCodec> codec_;
-    double ratio_;
-    int64_t measurements_ = 0, next_ = 0;
 };
 
 }  // namespace savepoint

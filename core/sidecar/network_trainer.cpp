@@ -70,29 +70,33 @@ NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts par
 }
 
 NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context,
-                                           at::Generator* noise) const {
-    const at::Tensor z = network_->encoded(group, context.expected.defined() ? c - context.expected : c);
+                                           const at::Tensor& steps, at::Generator* noise) const {
+    at::Tensor z = network_->encoded(group, context.expected.defined() ? c - context.expected : c, steps);
+    if (steps.defined()) z = z / steps;
     const at::Tensor rounded = z + (round_to_steps(z, parts_.dead_zone) - z).detach();
-    at::Tensor value = rounded / network_->scale(group);
+    at::Tensor value = rounded / network_->scale(group), spread = network_->log_spread(group);
+    if (steps.defined()) {
+        value = value * steps;
+        spread = spread - steps.log();
+    }
     if (context.expected.defined()) value = value + context.expected;
     const at::Tensor cell = noise ? z + (at::rand(z.sizes(), *noise) - 0.5) : rounded;
-    return {value, nats(cell, network_->log_spread(group))};
+    return {value, nats(cell, spread)};
 }
 
 // Mean over the followers of KL(after the true cache || after the decoded one).
 at::Tensor NetworkTrainer::divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const {
     const auto count = static_cast<int64_t>(batch.ids.size());
-    const int64_t first = settings_.exact_first, length = static_cast<int64_t>(batch.ids.front().size()) - first;
-    const int64_t kept = settings_.prefix - first;
+    const int64_t first = settings_.exact_first, length = settings_.prefix - first;
     std::vector<at::Tensor> keys, values, true_keys, true_values;
     std::vector<std::vector<TokenId>> after;
     for (int64_t i = 0; i < count; ++i) {
         const auto& ids = batch.ids[static_cast<size_t>(i)];
         std::vector<at::Tensor> own;
-        for (const at::Tensor& block : blocks) own.push_back(block.slice(0, i * length, i * length + kept));
+        for (const at::Tensor& block : blocks) own.push_back(block.slice(0, i * length, (i + 1) * length));
         const StateRows decoded = parts_.transform->features().rows(
-            own, std::span(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(kept)));
-        const StateRows exact = batch.rows.slice(i * (length + first), settings_.prefix);
+            own, std::span(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(length)));
+        const StateRows exact = batch.rows.slice(i * settings_.prefix, settings_.prefix);
         true_keys.push_back(exact.key);
         true_values.push_back(exact.value);
         keys.push_back(at::cat({exact.key.slice(0, 0, first), decoded.key}));
@@ -112,19 +116,20 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
                                           at::Generator* noise) const {
     const TransformCodec& transform = *parts_.transform;
     const auto count = static_cast<int64_t>(batch.ids.size());
-    const int64_t first = settings_.exact_first, length = static_cast<int64_t>(batch.ids.front().size()) - first;
+    const int64_t first = settings_.exact_first, length = settings_.prefix - first;
     const int64_t width = transform.features().width();
     const StateRows rows = without_first(batch.rows, count, first);
     std::vector<TokenId> tokens;
-    for (const auto& ids : batch.ids) tokens.insert(tokens.end(), ids.begin() + first, ids.end());
+    for (const auto& ids : batch.ids) tokens.insert(tokens.end(), ids.begin() + first, ids.begin() + settings_.prefix);
     const at::Tensor embeddings = transform.features().embeddings(tokens);
     const bool has_context = learned_context_size(network_->settings(), transform.features()) > 0;
 
     Pass pass;
-    std::vector<at::Tensor> coefficients, values, hidden, linears, features, errors, rates;
+    std::vector<at::Tensor> coefficients, values, hidden, linears, features, errors, rates, steps;
     at::Tensor below;
     const auto decode = [&](size_t g, const at::Tensor& c) {
-        errors.push_back((c - coefficients[g]).square().sum(-1).mean());
+        const at::Tensor error = c - coefficients[g];
+        errors.push_back((steps[g].defined() ? error / steps[g] : error).square().sum(-1).mean());
         features.push_back(transform.group_features(transform.groups()[g], c.flatten(0, 1), linears[g]));
     };
     for (size_t g = 0; g < groups; ++g) {
@@ -132,23 +137,25 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
         const at::Tensor x = transform.features_of(group, rows);
         linears.push_back(transform.context_of(group, embeddings, below));
         coefficients.push_back(rows_of(transform.coefficients(group, x, linears[g]), count, length));
+        const at::Tensor coarser = token_coarser(batch.coarser, g);
+        steps.push_back(coarser.defined() ? rows_of(relative_steps(coarser), count, length) : coarser);
         LatentNetwork::Context context;
         if (has_context) {
             at::Tensor before;
             if (network_->settings().recurrent) before = delayed_features(group, x, count, length, width);
-            context =
-                network_->context(g, rows_of(learned_context(parts_, g, embeddings, below, before), count, length));
+            context = network_->context(
+                g, rows_of(learned_context(parts_, g, embeddings, below, before), count, length), steps.back());
         }
-        const Coded coded = code(g, coefficients[g], context, noise);
+        const Coded coded = code(g, coefficients[g], context, steps.back(), noise);
         rates.push_back(coded.nats.mean());
         values.push_back(coded.value);
         hidden.push_back(context.hidden);
         if (network_->unified()) continue;
-        decode(g, network_->decoded(g, coded.value, context.hidden));
+        decode(g, network_->decoded(g, coded.value, context.hidden, steps.back()));
         if (network_->settings().from_below) below = features.back().detach().slice(1, features.back().size(1) - width);
     }
     if (network_->unified()) {
-        values = network_->decoded_together(values);
+        values = network_->decoded_together(values, steps);
         for (size_t g = 0; g < groups; ++g) decode(g, values[g]);
     }
     const at::Tensor distortion = at::stack(errors).sum(), rate = at::stack(rates).sum();

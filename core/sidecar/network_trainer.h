@@ -10,10 +10,11 @@
 
 namespace savepoint {
 
-// Sequences of one length that the model was run on, without their exact first tokens.
+// Sequences of one length that the model was run on.
 struct TrainingBatch {
     std::vector<std::vector<TokenId>> ids;  // whole sequences
-    StateRows rows;                         // of whole sequences, one after another
+    StateRows rows;                         // of their prefixes, one after another
+    at::Tensor coarser;                     // of the tokens that are coded, likewise (TransformCodec::Latent)
 };
 
 // What a pass over a batch cost, per token; kl is NaN where it was not asked for.
@@ -51,7 +52,8 @@ class NetworkTrainer {
     struct Coded;
     struct Pass;
     Pass pass(const TrainingBatch& batch, size_t groups, bool with_kl, at::Generator* noise) const;
-    Coded code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context, at::Generator* noise) const;
+    Coded code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context, const at::Tensor& steps,
+               at::Generator* noise) const;
     at::Tensor divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const;
 
     const Transformer& model_;

@@ -8,12 +8,13 @@
 #include "core/model/error.h"
 #include "core/model/sha256.h"
 #include "core/sidecar/baseline_codecs.h"
+#include "core/sidecar/coded_run.h"
 #include "core/sidecar/codec_transform.h"
 #include "core/sidecar/fit.h"
 #include "core/sidecar/reference_text.h"
-#include "core/sidecar/metric_calibration.h"
 #include "core/sidecar/sensitivity.h"
 #include "core/sidecar/step_queue.h"
+#include "core/sidecar/transform_decomposition.h"
 #include "core/state/json_fields.h"
 
 namespace savepoint {
@@ -22,7 +23,7 @@ namespace {
 
 constexpr int64_t kSequence = 256;  // of the text that is fitted on
 constexpr int64_t kSensitivityBatches = 10, kSensitivityBatch = 3, kSensitivityPrefix = 192;
-constexpr size_t kCalibrationSequences = 6;
+constexpr size_t kCalibrationSequences = 6, kImportanceSequences = 18;
 
 // What steps cost beside each other, for the progress bar: seconds on two idle processors.
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
@@ -116,48 +117,63 @@ struct RateDistortion::Impl : StepQueue {
         return t;
     }
 
+    struct TransformChoice {
+        TransformSettings settings;
+        bool weighted, importance;
+    };
+
     // The transform codecs of each part are planned here, so that their steps are known; their matrices come later.
-    std::vector<std::pair<TransformSettings, bool>> transforms() const {
-        std::vector<std::pair<TransformSettings, bool>> all;
+    std::vector<TransformChoice> transforms() const {
+        std::vector<TransformChoice> all;
         for (const CodedPart part : {CodedPart::kv, CodedPart::hidden, CodedPart::full}) {
             if (!wants(to_string(part).c_str())) continue;
-            all.emplace_back(transform(part), part != CodedPart::hidden);
+            const bool kv = part == CodedPart::kv, weighted = part != CodedPart::hidden;
+            TransformSettings made = transform(part);
+            all.push_back({made, weighted, kv});
             if (!settings.ablations) continue;
-            TransformSettings plain = transform(part);
-            plain.from_below = false;
-            plain.label += " -below";
-            all.emplace_back(plain, part != CodedPart::hidden);
-            plain.from_token = false;
-            plain.label = "transform " + to_string(part) + " -below -token";
-            all.emplace_back(plain, part != CodedPart::hidden);
-            if (part == CodedPart::kv) {
-                plain.label += " -sensitivity";
-                all.emplace_back(plain, false);
+            if (kv) {
+                made.label += " -importance";
+                all.push_back({made, weighted, false});
             }
+            made.from_below = false;
+            made.label += " -below";
+            all.push_back({made, weighted, false});
+            made.from_token = false;
+            made.label += " -token";
+            all.push_back({made, weighted, false});
+            if (!kv) continue;
+            made.label += " -sensitivity";
+            all.push_back({made, false, false});
         }
         return all;
     }
 
     void make_fits() {
-        for (const auto& [asked, weighted] : transforms())
-            transform_fits.push_back(
-                std::make_unique<TransformFit>(model.shared_weights(), asked, weighted ? sensitivity : std::nullopt));
+        for (const TransformChoice& one : transforms())
+            transform_fits.push_back(std::make_unique<TransformFit>(model.shared_weights(), one.settings,
+                                                                    one.weighted ? sensitivity : std::nullopt));
         if (!settings.baselines) return;
         for (const CodedPart part : {CodedPart::kv, CodedPart::hidden})
             if (wants(to_string(part).c_str()))
                 baseline_fits.emplace_back(part, make_baseline_fit(model.config(), part));
     }
 
+    // What the sample holds ends where a saved run would: the bits of a token depend on what is near the end.
+    std::vector<TokenId> run_ids(size_t i) const {
+        const auto& ids = fit[i];
+        const int64_t length = TransformFit::samples(static_cast<int64_t>(i)) ? kSensitivityPrefix : kSequence;
+        return {ids.begin(), ids.begin() + length};
+    }
+
     void forward(size_t i) {
         ForwardOptions kept;
         kept.logits = Logits::none;
-        rows = model.forward_batch({fit[i]}, kept).rows;
+        rows = model.forward_batch({run_ids(i)}, kept).rows;
     }
 
     void add(size_t i) {
-        const int64_t first = settings.exact_first;
-        const std::span<const TokenId> ids(fit[i]);
-        const CodedRun run{rows.slice(first, rows.tokens() - first), ids.subspan(static_cast<size_t>(first)), first};
+        const std::vector<TokenId> ids = run_ids(i);
+        const CodedRun run = coded_run(model, rows, ids, settings.exact_first);
         for (const auto& one : transform_fits) one->add(run);
         for (const auto& [part, one] : baseline_fits) one->add(run);
     }
@@ -167,11 +183,11 @@ struct RateDistortion::Impl : StepQueue {
             plan(counted("exact run", static_cast<size_t>(i), static_cast<size_t>(evaluation->sequences())), kExactCost,
                  [this] { evaluation->prepare_step(); });
         if (saved) enlist(saved);
-        const auto list = saved ? std::vector<std::pair<TransformSettings, bool>>() : transforms();
+        const auto list = saved ? std::vector<TransformChoice>() : transforms();
         for (size_t f = 0; f < list.size(); ++f) {
-            plan_decomposition(f, list[f].first.label, list[f].second);
+            plan_decomposition(f, list[f]);
             for (const double ratio : settings.ratios)
-                plan(list[f].first.label + ": allocating bits", kRateCost,
+                plan(list[f].settings.label + ": allocating bits", kRateCost,
                      [=, this] { enlist(transform_fits[f]->codec(ratio)); });
             plan("clearing up", 0, [=, this] { transform_fits[f].reset(); });
         }
@@ -180,24 +196,28 @@ struct RateDistortion::Impl : StepQueue {
     }
 
     // The text that calibrates is what the transform keeps for its tables, not what its moments are from.
-    TransformDecomposition::Text calibration_text() const {
-        TransformDecomposition::Text text{{}, kSensitivityPrefix, settings.exact_first};
-        for (size_t i = 0; i < fit.size() && text.sequences.size() < kCalibrationSequences; ++i)
-            if (TransformFit::samples(static_cast<int64_t>(i))) text.sequences.push_back(fit[i]);
+    TransformDecomposition::Text decomposition_text(const TransformChoice& choice) const {
+        TransformDecomposition::Text text{{}, {}, kSensitivityPrefix, settings.exact_first};
+        for (size_t i = 0; i < fit.size() && choice.weighted; ++i)
+            if (TransformFit::samples(static_cast<int64_t>(i)) && text.calibration.size() < kCalibrationSequences)
+                text.calibration.push_back(fit[i]);
+        for (size_t i = 0; i < std::min(fit.size(), kImportanceSequences) && choice.importance; ++i)
+            text.importance.push_back(fit[fit.size() - 1 - i]);
         return text;
     }
 
-    void plan_decomposition(size_t f, const std::string& label, bool weighted) {
+    void plan_decomposition(size_t f, const TransformChoice& choice) {
+        const std::string label = choice.settings.label;
         auto job = std::make_shared<std::optional<TransformDecomposition>>();
         plan(label + ": decomposing groups", 0, [=, this] {
-            job->emplace(model, *transform_fits[f], weighted ? sensitivity : std::nullopt, calibration_text(),
-                         std::sqrt(settings.ratios.front() * settings.ratios.back()));
+            job->emplace(model, *transform_fits[f], choice.weighted ? sensitivity : std::nullopt,
+                         decomposition_text(choice), std::sqrt(settings.ratios.front() * settings.ratios.back()));
         });
-        const int64_t sequences = weighted ? static_cast<int64_t>(calibration_text().sequences.size()) : 0;
-        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.group_size, sequences);
+        const int64_t count = TransformDecomposition::steps(model.config().layers, settings.group_size,
+                                                            decomposition_text(choice), choice.weighted);
         for (int64_t i = 0; i < count; ++i)
-            plan(counted(label + ": decomposing and calibrating,", static_cast<size_t>(i), static_cast<size_t>(count)),
-                 weighted ? kCalibrationCost : kDecomposeCost, [job] { (*job)->step(); });
+            plan(counted(label + ": decomposing and weighing,", static_cast<size_t>(i), static_cast<size_t>(count)),
+                 choice.weighted ? kCalibrationCost : kDecomposeCost, [job] { (*job)->step(); });
     }
 
     void enlist(std::shared_ptr<const RunCodec> codec) {

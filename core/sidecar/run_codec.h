@@ -29,12 +29,15 @@ struct CodedRun {
     StateRows rows;
     std::span<const TokenId> tokens;
     int64_t first_position = 0;
+    // The attention that the path's last tokens pay each row, mean over them and over heads: [tokens, layers].
+    // Undefined: not known (coded_run.h finds it).
+    at::Tensor attention = {};
 };
 
 // Codes a run of consecutive tokens into the bytes that a file would keep, and gives the rows back.
-// Causal: the rows of a token depend on bytes of it and of tokens before it, so a run may be cut after any token and
-// go on. Token ids are stored beside the bytes anyway and may be used by both directions; positions are derived.
-// Immutable; one thread at a time.
+// Causal: what is decoded of a token depends on bytes of it and of tokens before it, so a run may be cut after any
+// token and go on. Token ids are stored beside the bytes anyway and may be used by both directions; positions are
+// derived. Immutable; one thread at a time.
 class RunCodec {
    public:
     virtual ~RunCodec() = default;

@@ -7,15 +7,11 @@
 
 namespace savepoint {
 
-SensitivityFit::SensitivityFit(const Transformer& model, uint64_t seed) : model_(model), seed_(seed) {
+SampledGradient sampled_gradient(const Transformer& model, const std::vector<std::vector<TokenId>>& sequences,
+                                 int64_t prefix, uint64_t seed) {
     const ModelConfig& c = model.config();
-    sum_ = at::zeros({c.layers, 2 * c.kv_dim(), 2 * c.kv_dim()}, at::kFloat);
-}
-
-void SensitivityFit::add(const std::vector<std::vector<TokenId>>& sequences, int64_t prefix, int64_t exact_first) {
-    const ModelConfig& c = model_.config();
     const auto batch = static_cast<int64_t>(sequences.size());
-    if (batch == 0 || prefix <= exact_first || static_cast<int64_t>(sequences.front().size()) <= prefix)
+    if (batch == 0 || prefix < 1 || static_cast<int64_t>(sequences.front().size()) <= prefix)
         throw InputError("sensitivity: sequences longer than the prefix are needed");
     std::vector<std::vector<TokenId>> before, after;
     for (const auto& ids : sequences) {
@@ -24,25 +20,36 @@ void SensitivityFit::add(const std::vector<std::vector<TokenId>>& sequences, int
     }
     ForwardOptions kept;
     kept.logits = Logits::none;
-    const StateRows rows = model_.forward_batch(before, kept).rows;
+    SampledGradient out;
+    out.rows = model.forward_batch(before, kept).rows;
     const std::vector<int64_t> shape{batch, prefix, c.layers, c.kv_heads, c.head_dim};
-    const at::Tensor key = rows.key.reshape(shape).clone().set_requires_grad(true);
-    const at::Tensor value = rows.value.reshape(shape).clone().set_requires_grad(true);
+    const at::Tensor key = out.rows.key.reshape(shape).clone().set_requires_grad(true);
+    const at::Tensor value = out.rows.value.reshape(shape).clone().set_requires_grad(true);
 
-    const at::Tensor log_p = at::log_softmax(model_.logits_after(key, value, after), -1).flatten(0, 1);
-    at::Generator generator = at::detail::createCPUGenerator(seed_ + draws_++);
+    const at::Tensor log_p = at::log_softmax(model.logits_after(key, value, after), -1).flatten(0, 1);
+    at::Generator generator = at::detail::createCPUGenerator(seed);
     const at::Tensor drawn = at::multinomial(log_p.detach().exp().cpu(), 1, true, generator).to(log_p.device());
     log_p.gather(1, drawn).sum().backward();
+    out.gradient = at::cat({key.grad().flatten(3), value.grad().flatten(3)}, 3).cpu();
+    return out;
+}
 
-    const at::Tensor gradient = at::cat({key.grad().flatten(3), value.grad().flatten(3)}, 3)
-                                    .slice(1, exact_first)
+SensitivityFit::SensitivityFit(const Transformer& model, uint64_t seed) : model_(model), seed_(seed) {
+    const ModelConfig& c = model.config();
+    sum_ = at::zeros({c.layers, 2 * c.kv_dim(), 2 * c.kv_dim()}, at::kFloat);
+}
+
+void SensitivityFit::add(const std::vector<std::vector<TokenId>>& sequences, int64_t prefix, int64_t exact_first) {
+    if (prefix <= exact_first) throw InputError("sensitivity: sequences longer than the prefix are needed");
+    const at::Tensor gradient = sampled_gradient(model_, sequences, prefix, seed_ + draws_++)
+                                    .gradient.slice(1, exact_first)
                                     .flatten(0, 1)
                                     .transpose(0, 1)
-                                    .cpu()
                                     .contiguous();  // [layers, tokens, 2 kv_dim]
     sum_.baddbmm_(gradient.transpose(1, 2), gradient);
     samples_ += gradient.size(1);
-    weight_ += static_cast<double>(prefix - exact_first) / (2.0 * static_cast<double>(after.front().size()));
+    weight_ += static_cast<double>(prefix - exact_first) /
+               (2.0 * static_cast<double>(static_cast<int64_t>(sequences.front().size()) - prefix));
     batches_ += 1;
 }
 

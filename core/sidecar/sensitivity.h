@@ -19,6 +19,15 @@ struct Sensitivity {
     int64_t samples = 0;  // gradients
 };
 
+// One draw of it: what the model's K/V rows and its sampled next tokens say.
+struct SampledGradient {
+    StateRows rows;       // of the prefixes, one after another, hidden states among them
+    at::Tensor gradient;  // g of each row: [sequences, prefix, layers, 2 kv_dim] on the CPU
+};
+// Sequences of one length, beyond the prefix; throws InputError otherwise.
+SampledGradient sampled_gradient(const Transformer& model, const std::vector<std::vector<TokenId>>& sequences,
+                                 int64_t prefix, uint64_t seed);
+
 // Needs gradients through the model: about four forward passes' time for each batch.
 class SensitivityFit {
    public:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 
 #include "core/model/error.h"
 #include "core/sidecar/eigen_basis.h"
@@ -67,9 +68,8 @@ at::Tensor blockwise(const std::vector<at::Tensor>& matrices, int64_t first, con
 }
 
 struct Sample {
-    StateRows rows;
     std::vector<TokenId> tokens;
-    int64_t first_position;
+    CodedRun run;  // of these
 };
 
 }  // namespace
@@ -166,7 +166,8 @@ struct TransformFit::Impl {
     std::vector<TransformCodec::Group> cut(double step) const {
         std::vector<TransformCodec::Group> out = groups;
         for (size_t g = 0; g < out.size(); ++g) {
-            const int64_t seen = std::max<int64_t>(1, (eigenvalues[g] > 0.05 * step * step).sum().item<int64_t>());
+            const double least = 0.05 * step * step * (importance ? std::exp2(importance->finest()) : 1);
+            const int64_t seen = std::max<int64_t>(1, (eigenvalues[g] > least).sum().item<int64_t>());
             out[g].encode = groups[g].encode.slice(0, 0, seen);  // views: the rates share their matrices
             out[g].decode = groups[g].decode.slice(0, 0, seen);
         }
@@ -178,24 +179,41 @@ struct TransformFit::Impl {
         double bytes_per_token;
     };
 
-    // A codec of that step, its tables fitted on the first sample_tokens of the sample.
-    Trial trial(double step, int64_t sample_tokens) const {
-        auto codec = std::make_shared<TransformCodec>(features, settings, cut(step), step, "");
-        std::vector<std::vector<at::Tensor>> z(groups.size());
+    // z of the sample's runs, one after another, until there are so many tokens.
+    TransformCodec::Latent latent_of_sample(const TransformCodec& codec, int64_t tokens) const {
+        std::vector<std::vector<at::Tensor>> rounded(groups.size()), exact(groups.size());
+        std::vector<at::Tensor> coarser;
         int64_t used = 0;
         for (const Sample& s : sample) {
-            if (used >= sample_tokens) break;
-            const auto parts = codec->quantise({s.rows, s.tokens, s.first_position});
-            for (size_t g = 0; g < parts.size(); ++g) z[g].push_back(parts[g]);
+            if (used >= tokens) break;
+            const TransformCodec::Latent one = codec.quantise(s.run);
+            for (size_t g = 0; g < groups.size(); ++g) {
+                rounded[g].push_back(one.rounded[g]);
+                exact[g].push_back(one.exact[g]);
+            }
+            if (one.coarser.defined()) coarser.push_back(one.coarser);
             used += static_cast<int64_t>(s.tokens.size());
         }
+        TransformCodec::Latent all;
+        for (size_t g = 0; g < groups.size(); ++g) {
+            all.rounded.push_back(at::cat(rounded[g]));
+            all.exact.push_back(at::cat(exact[g]));
+        }
+        if (!coarser.empty()) all.coarser = at::cat(coarser);
+        return all;
+    }
+
+    // A codec of that step, its tables fitted on the first sample_tokens of the sample.
+    Trial trial(double step, int64_t sample_tokens) const {
+        auto codec = std::make_shared<TransformCodec>(features, settings, cut(step), step, "", importance);
+        const TransformCodec::Latent z = latent_of_sample(*codec, sample_tokens);
         double bits = 0;
         for (size_t g = 0; g < groups.size(); ++g) {
-            const at::Tensor q = at::cat(z[g]);
-            codec->groups_[g].coder = CoefficientCoder::fitted(q, q);
-            bits += codec->groups_[g].coder.bits(q);
+            codec->groups_[g].coder = CoefficientCoder::fitted(z.rounded[g], z.exact[g], z.coarser_of(g));
+            bits += codec->groups_[g].coder.bits(z.rounded[g], z.coarser_of(g));
         }
-        return {codec, bits / 8 / static_cast<double>(used)};
+        if (importance) bits += 8 * static_cast<double>(importance->encode(z.coarser).size());
+        return {codec, bits / 8 / static_cast<double>(z.rounded[0].size(0))};
     }
 
     // Bits fall by about one an octave and active component: log-log secant, then a closer look with the whole sample.
@@ -226,24 +244,11 @@ struct TransformFit::Impl {
             last = trial(step, settings.sample_tokens);
         }
         last_step = step;
-        refine_tables(*last.codec);
+        const TransformCodec::Latent z = latent_of_sample(*last.codec, settings.sample_tokens);
+        for (size_t g = 0; g < groups.size(); ++g)
+            last.codec->groups_[g].coder = CoefficientCoder::fitted(z.rounded[g], z.exact[g], z.coarser_of(g));
         last.codec->name_ = name(ratio);
         return last.codec;
-    }
-
-    // Where the means of cells lie needs the values before rounding: one more pass over the sample.
-    void refine_tables(TransformCodec& codec) const {
-        std::vector<std::vector<at::Tensor>> rounded_parts(groups.size()), exact_parts(groups.size());
-        for (const Sample& s : sample) {
-            std::vector<at::Tensor> exact;
-            const std::vector<at::Tensor> q = codec.quantise({s.rows, s.tokens, s.first_position}, &exact);
-            for (size_t g = 0; g < groups.size(); ++g) {
-                rounded_parts[g].push_back(q[g]);
-                exact_parts[g].push_back(exact[g]);
-            }
-        }
-        for (size_t g = 0; g < groups.size(); ++g)
-            codec.groups_[g].coder = CoefficientCoder::fitted(at::cat(rounded_parts[g]), at::cat(exact_parts[g]));
     }
 
     std::string name(double ratio) const {
@@ -263,6 +268,7 @@ struct TransformFit::Impl {
     std::shared_ptr<const BlockFeatures> features;
     TransformSettings settings;
     std::optional<Sensitivity> sensitivity;
+    std::shared_ptr<const TokenImportance> importance;
     std::vector<LayerGroup> blocks;
     std::vector<Moments> moments;
     std::vector<TransformCodec::Group> groups;
@@ -270,7 +276,7 @@ struct TransformFit::Impl {
     std::vector<Roots> roots;
     std::vector<at::Tensor> root, inverse;
     at::Tensor hidden_sum, hidden_square;
-    std::vector<Sample> sample;
+    std::deque<Sample> sample;
     int64_t tokens = 0, sampled = 0, runs = 0;
     double last_step = 0;
 };
@@ -283,7 +289,9 @@ TransformFit::TransformFit(TransformFit&&) noexcept = default;
 
 void TransformFit::add(const CodedRun& run) {
     if (samples(impl_->runs++) && impl_->sampled < impl_->settings.sample_tokens) {
-        impl_->sample.push_back({run.rows, {run.tokens.begin(), run.tokens.end()}, run.first_position});
+        impl_->sample.push_back({{run.tokens.begin(), run.tokens.end()}, run});
+        Sample& kept = impl_->sample.back();
+        kept.run.tokens = kept.tokens;
         impl_->sampled += run.rows.tokens();
         return;
     }
@@ -291,12 +299,18 @@ void TransformFit::add(const CodedRun& run) {
     impl_->tokens += run.rows.tokens();
 }
 
+const TransformSettings& TransformFit::settings() const { return impl_->settings; }
 int64_t TransformFit::groups() const { return static_cast<int64_t>(impl_->blocks.size()); }
 void TransformFit::set_sensitivity(Sensitivity sensitivity) {
     impl_->sensitivity = std::move(sensitivity);
     impl_->roots.clear();
     impl_->root.clear();
     impl_->inverse.clear();
+    impl_->importance.reset();
+    impl_->last_step = 0;
+}
+void TransformFit::set_importance(TokenImportance importance) {
+    impl_->importance = std::make_shared<TokenImportance>(std::move(importance));
     impl_->last_step = 0;
 }
 void TransformFit::decompose(int64_t group) { impl_->decompose(static_cast<size_t>(group)); }

@@ -233,9 +233,12 @@ struct TrainerCase {
         trainer.emplace(shared_model(), some.parts, some.network, settings);
         for (const size_t i : {0, 1}) {
             batch.ids.push_back(texts()[i].ids);
-            keys.push_back(texts()[i].rows.key);
-            values.push_back(texts()[i].rows.value);
+            keys.push_back(texts()[i].rows.key.slice(0, 0, settings.prefix));
+            values.push_back(texts()[i].rows.value.slice(0, 0, settings.prefix));
         }
+        // Tokens with steps of their own, as a transform with importance gives them.
+        const int64_t coded = 2 * (settings.prefix - kFirst);
+        batch.coarser = (at::arange(coded * 30).view({coded, 30}) % 5 - 2).to(at::kInt);
         batch.rows.key = at::cat(keys);
         batch.rows.value = at::cat(values);
     }

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/sidecar/fit.h"
-#include "core/sidecar/metric_calibration.h"
+#include "core/sidecar/transform_decomposition.h"
 #include "tests/core/model_fixture.h"
 
 using namespace savepoint;
@@ -49,10 +49,9 @@ TransformFit fitted(std::optional<Sensitivity> sensitivity) {
 TEST_CASE("a calibrated metric foretells what was measured, cell by cell, and the same in all") {
     const Sensitivity sensitivity = estimated();
     TransformFit fit = fitted(sensitivity);
-    TransformDecomposition job(shared_model(), fit, sensitivity, {{texts()[2], texts()[7]}, kPrefix, kFirst}, 16);
-    const int64_t steps = TransformDecomposition::steps(30, 1, 2);
-    CHECK(steps == 30 + 1 + 2 * 8 + 30);
-    for (int64_t i = 0; i < steps - 30; ++i) job.step();
+    TransformDecomposition job(shared_model(), fit, sensitivity, {{texts()[2], texts()[7]}, {}, kPrefix, kFirst}, 16);
+    CHECK(job.steps() == 30 + 1 + 2 * 8 + 1 + 30);
+    for (int64_t i = 0; i < job.steps() - 30; ++i) job.step();
 
     const auto& cells = job.calibration()->cells();
     REQUIRE(cells.size() == 16);

@@ -129,3 +129,34 @@ TEST_CASE("values are pulled to the mean of their cell") {
     CHECK(after < before);
     CHECK(at::equal(values.eq(0), q.eq(0)));
 }
+
+TEST_CASE("a token with a coarser step is coded as its coefficients in that step are, and what it cannot see is 0") {
+    const at::Tensor fit = coefficients(4000, 64, 3);
+    const at::Tensor coarser = (at::arange(4000) % 9 - 4).to(at::kInt);
+    const at::Tensor scaled = fit / at::pow(2.0, coarser.to(at::kFloat) / 2).unsqueeze(1);
+    const CoefficientCoder plain = CoefficientCoder::fitted(fit.round(), fit);
+    const CoefficientCoder coder = CoefficientCoder::fitted(scaled.round(), scaled, coarser);
+
+    // Decoding gives back what is seen; finer steps see more.
+    const at::Tensor q = coder.coded_part(scaled.round(), coarser).to(at::kInt);
+    const std::string bytes = coder.encode(q, coarser);
+    CHECK(at::equal(coder.decode(bytes, 4000, coarser), q));
+    CHECK(static_cast<double>(bytes.size()) == doctest::Approx(coder.bits(q, coarser) / 8).epsilon(0.01));
+    const at::Tensor seen = coder.seen(at::arange(-4, 21, at::kInt));
+    CHECK((seen.slice(0, 1) <= seen.slice(0, 0, seen.size(0) - 1)).all().item<bool>());
+    CHECK(seen[0].item<int64_t>() == 64);
+    CHECK(seen[24].item<int64_t>() < 40);
+    CHECK(q.ne(scaled.round()).to(at::kFloat).mean().item<double>() < 0.002);
+
+    // One that is coded on steps of the same size costs the same, whichever way it was fitted.
+    const at::Tensor held_out = coefficients(1000, 64, 4).round();
+    const at::Tensor none = at::zeros({1000}, at::kInt);
+    CHECK(coder.bits(held_out, none) == doctest::Approx(plain.bits(held_out)).epsilon(0.02));
+    // Two half octaves coarser is one bit less for each coefficient that is large beside the step.
+    const at::Tensor large = at::randn({500, 16}, at::detail::createCPUGenerator(5)) * 40;
+    const at::Tensor two = at::full({500}, 2, at::kInt), both = at::cat({large, large / 2});
+    const CoefficientCoder wide =
+        CoefficientCoder::fitted(both.round(), both, at::cat({at::zeros({500}, at::kInt), two}));
+    CHECK((wide.bits(large.round()) - wide.bits((large / 2).round(), two)) / (500 * 16) ==
+          doctest::Approx(1).epsilon(0.05));
+}
