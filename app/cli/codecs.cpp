@@ -1,4 +1,5 @@
 #include "app/cli/codecs.h"
+#include "app/cli/progress_line.h"
 
 #include <cmath>
 #include <cstdio>
@@ -10,10 +11,6 @@
 namespace savepoint::cli {
 
 namespace {
-
-void show_progress(const RateDistortion& job) {
-    std::cerr << "\r\033[K" << static_cast<int>(100 * job.progress()) << "%  " << job.stage() << std::flush;
-}
 
 void print_long_runs(const RateDistortion& job) {
     bool begun = false;
@@ -103,11 +100,9 @@ int evaluate_codecs(const Common& common, const CodecArguments& arguments) {
     std::shared_ptr<const RunCodec> saved;
     if (!arguments.saved.empty()) saved = load_codec(arguments.saved, model.weights).codec;
     RateDistortion job(model.transformer, model.tokenizer, settings, saved);
-    while (!job.done()) {
-        show_progress(job);
-        job.step();
-    }
-    std::cerr << "\r\033[K";
+    ProgressLine line;
+    for (; !job.done(); job.step()) line.show(job.progress(), job.stage());
+    line.clear();
     if (!arguments.save_folder.empty() && !saved) save_all(job, arguments.save_folder);
     if (common.json)
         print_json(job.described());

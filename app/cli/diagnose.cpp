@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/collapse.h"
 #include "core/model/error.h"
 
@@ -33,8 +34,7 @@ int diagnose(const Common& common, const std::string& subject, CollapseSettings 
         prefixes = collapse_texts(model.tokenizer, settings);
     }
     CollapseRun run(model.transformer, std::move(prefixes), sidecar, settings);
-    while (run.step()) std::cerr << "\r\033[K" << static_cast<int>(100 * run.progress()) << "%" << std::flush;
-    std::cerr << "\r\033[K";
+    run_to_end(run);
     const CollapseReport report = run.report();
     if (common.json) {
         nlohmann::json metrics = nlohmann::json::array();

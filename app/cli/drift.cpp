@@ -3,6 +3,7 @@
 #include <iomanip>
 
 #include "app/cli/causal_runs.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/drift.h"
 #include "core/model/error.h"
 #include "core/state/files.h"
@@ -17,13 +18,6 @@ struct DriftArguments {
     DriftSettings settings;
     std::string phi = "elu1", csv;
 };
-
-template <typename Job>
-void run_to_end(Job& job) {
-    while (job.step())
-        std::cerr << "\r\033[K" << static_cast<int>(100 * job.progress()) << "%  " << job.stage() << std::flush;
-    std::cerr << "\r\033[K";
-}
 
 // [pairs][rows][heads]
 nlohmann::json nested(const DriftMap& map) {

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/builtin_experiments.h"
 #include "core/analysis/experiment.h"
 #include "core/analysis/experiment_report.h"
@@ -60,12 +61,9 @@ int run_experiment(const Common& common, const ExperimentArguments& arguments) {
     const std::string folder = fit_folder(common, model.weights->sha256());
     Experiment experiment(model.transformer, model.tokenizer, settings,
                           load_learned_phi(folder, settings.rotary, model.weights->sha256()));
-    while (!experiment.done()) {
-        std::cerr << "\r\033[K" << static_cast<int>(100 * experiment.progress()) << "%  " << experiment.stage()
-                  << std::flush;
-        experiment.step();
-    }
-    std::cerr << "\r\033[K";
+    ProgressLine line;
+    for (; !experiment.done(); experiment.step()) line.show(experiment.progress(), experiment.stage());
+    line.clear();
     if (!arguments.out.empty()) {
         write_report(arguments.out, experiment.result(), experiment.settings());
         std::cerr << arguments.out << "/report.html\n";

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "app/cli/causal_runs.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/attention_patterns.h"
 #include "core/analysis/lens.h"
 #include "core/model/error.h"
@@ -32,9 +33,7 @@ std::shared_ptr<const TunedLens> tuned_lens(const Common& common, const OpenMode
         return TunedLens::load(path, model.transformer.config(), model.weights->sha256());
     LensText text = lens_text(model.tokenizer);
     TunedLensFit fit(model.transformer, std::move(text.fit), std::move(text.held_out));
-    while (fit.step())
-        std::cerr << "\r\033[K" << static_cast<int>(100 * fit.progress()) << "%  " << fit.stage() << std::flush;
-    std::cerr << "\r\033[K";
+    run_to_end(fit);
     const auto lens = fit.result();
     std::filesystem::create_directories(folder);
     lens->save(path, model.weights->sha256());
@@ -126,8 +125,7 @@ int read_lens(const Common& common, const LensArguments& arguments) {
     if (!arguments.target.empty()) target = one_token(model, arguments.target, "--target");
     if (!arguments.distractor.empty()) distractor = one_token(model, arguments.distractor, "--distractor");
     Lens lens(model.transformer, run, states, tuned, arguments.first, tokens, target, distractor);
-    while (lens.step()) std::cerr << "\r\033[K" << static_cast<int>(100 * lens.progress()) << "%" << std::flush;
-    std::cerr << "\r\033[K";
+    run_to_end(lens);
     nlohmann::json result{{"lens", arguments.tuned ? "tuned" : "logit"},
                           {"states", arguments.decoded ? "decoded" : "own"},
                           {"target", {{"id", target}, {"text", model.tokenizer.piece(target)}}},

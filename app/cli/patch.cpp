@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "app/cli/causal_runs.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/patch_map.h"
 #include "core/model/error.h"
 #include "core/state/files.h"
@@ -115,9 +116,7 @@ int patch(const Common& common, const PatchArguments& given) {
     choose_outcome(runs, arguments);
     const Patching patching(model.transformer, runs.a, runs.b, runs.alignment.pairs);
     PatchMap map(patching, arguments.settings, choose_target(model, runs, patching, arguments));
-    while (map.step())
-        std::cerr << "\r\033[K" << static_cast<int>(100 * map.progress()) << "%  " << map.stage() << std::flush;
-    std::cerr << "\r\033[K";
+    run_to_end(map);
 
     nlohmann::json result{
         {"alignment", described(model, runs)},

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/learned_phi.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
@@ -32,11 +33,9 @@ int rank_phi(const Common& common, const PhiArguments& arguments) {
     if (arguments.rotary != "both") settings.rotary = {arguments.rotary == "after" ? 1 : 0};
     const OpenModel model(common);
     PhiRanking ranking(model.transformer, model.tokenizer, settings);
-    while (!ranking.done()) {
-        std::cerr << "\r\033[K" << static_cast<int>(100 * ranking.progress()) << "%  " << ranking.stage() << std::flush;
-        ranking.step();
-    }
-    std::cerr << "\r\033[K";
+    ProgressLine line;
+    for (; !ranking.done(); ranking.step()) line.show(ranking.progress(), ranking.stage());
+    line.clear();
     const std::string sha256 = model.weights->sha256();
     for (const bool rotary : {false, true})
         if (const auto learned = ranking.hedgehog(rotary))

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/analysis/points_file.h"
 #include "core/analysis/projection.h"
 #include "core/analysis/trustworthiness.h"
@@ -135,9 +136,7 @@ Projected by_umap(const PointTable& points, const ProjectArguments& arguments) {
     settings.start = arguments.start == "pca" ? UmapStart::pca : UmapStart::spectral;
     settings.reproducible = !arguments.parallel;
     Umap map(points, settings);
-    while (map.step())
-        std::cerr << "\r\033[K" << static_cast<int>(100 * map.progress()) << "%  " << map.stage() << std::flush;
-    std::cerr << "\r\033[K";
+    run_to_end(map);
     return {map.layout(),
             {{"n_neighbors", settings.neighbors},
              {"min_dist", settings.min_dist},

@@ -3,6 +3,7 @@
 
 #include "app/cli/codecs.h"
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/sidecar/reference_text.h"
 #include "core/model/error.h"
 #include "core/model/rows.h"
@@ -21,10 +22,6 @@ struct FitArguments {
     bool keep = false;
 };
 
-void show_progress(const ReferenceFit& fit) {
-    std::cerr << "\r\033[K" << static_cast<int>(100 * fit.progress()) << "%  " << fit.stage() << std::flush;
-}
-
 int fit(const Common& common, const FitArguments& arguments) {
     const OpenModel model(common);
     const std::string folder = arguments.out.empty() ? fit_folder(common, model.weights->sha256()) : arguments.out;
@@ -34,11 +31,9 @@ int fit(const Common& common, const FitArguments& arguments) {
     }
     const auto start = std::chrono::steady_clock::now();
     ReferenceFit job(model.transformer, model.tokenizer, arguments.settings);
-    while (!job.done()) {
-        job.step();
-        show_progress(job);
-    }
-    std::cerr << "\r\033[K";
+    ProgressLine line;
+    for (; !job.done(); job.step()) line.show(job.progress(), job.stage());
+    line.clear();
     const ReferenceFit::Result result = job.result();
     save_fit(folder, result);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "app/cli/commands.h"
+#include "app/cli/progress_line.h"
 #include "core/sidecar/codec_training.h"
 
 namespace savepoint::cli {
@@ -17,7 +18,7 @@ struct TrainArguments {
 };
 
 void show_point(const TrainingPoint& p) {
-    std::cerr << "\r\033[Kround " << p.round + 1 << "  loss " << shown(p.loss, "%.2f") << "  rate "
+    std::cerr << "round " << p.round + 1 << "  loss " << shown(p.loss, "%.2f") << "  rate "
               << shown(p.rate_bits, "%.0f") << " bits/token  distortion " << shown(p.distortion, "%.2f") << "  KL "
               << shown(p.kl, "%.5f");
     if (std::isfinite(p.held_out_loss))
@@ -49,16 +50,17 @@ int train(const Common& common, const TrainArguments& arguments) {
     const std::string& checkpoint = arguments.checkpoint;
     if (!checkpoint.empty() && std::filesystem::exists(checkpoint)) training.load_checkpoint(checkpoint);
     size_t points = training.curve().size();
+    ProgressLine line;
     while (!training.done()) {
-        std::cerr << "\r\033[K" << static_cast<int>(100 * training.progress()) << "%  " << training.stage()
-                  << std::flush;
+        line.show(training.progress(), training.stage());
         training.step();
         if (training.curve().size() == points) continue;
         points = training.curve().size();
+        line.clear();
         show_point(training.curve().back());
         if (!checkpoint.empty() && training.between_rounds()) training.save_checkpoint(checkpoint);
     }
-    std::cerr << "\r\033[K";
+    line.clear();
     if (!arguments.out.empty())
         save_codec(arguments.out, *training.codec(), training.info(training.judged().back().figures));
     if (common.json)
