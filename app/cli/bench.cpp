@@ -34,7 +34,7 @@ std::vector<TokenId> bench_prompt(const Tokenizer& tokenizer) {
     std::vector<TokenId> ids;
     while (static_cast<int64_t>(ids.size()) < kPrompt) {
         text += sentence;
-        ids = tokenizer.encode(text);
+        ids = tokenizer.encode_start(text);
     }
     ids.resize(kPrompt);
     return ids;

@@ -115,9 +115,9 @@ ReferenceFit::Result stored_fit(const Common& common, const std::string& model_s
 
 std::vector<TokenId> encode_prompt(const OpenModel& model, const std::string& prompt, bool chat) {
     if (prompt.empty()) throw InputError("--prompt: is empty; give at least one token of text");
-    if (!chat) return model.tokenizer.encode(prompt);
+    if (!chat) return model.tokenizer.encode_start(prompt);
     const ChatMessage message{"user", prompt};
-    return model.tokenizer.encode(model.tokenizer.apply_chat_template({&message, 1}));
+    return model.tokenizer.encode_start(model.tokenizer.apply_chat_template({&message, 1}));
 }
 
 std::unique_ptr<Workbench> open_workbench(const Common& common, bool fit_when_missing) {

@@ -115,7 +115,10 @@ void add_generate(Registry registry) {
     auto arguments = std::make_shared<GenerateArguments>();
     CLI::App* command = add_command(registry, "generate", "Generate text after a prompt");
     SamplerSettings& sampler = arguments->settings.sampler;
-    command->add_option("--prompt", arguments->prompt, "Raw text; special tokens in it are parsed, none is added")
+    command
+        ->add_option("--prompt", arguments->prompt,
+                     "Raw text; special tokens in it are parsed, and none is added but the one that begins a "
+                     "sequence, where the model file asks for it")
         ->required();
     command->add_flag("--chat", arguments->chat, "The prompt is a user's message in the chat template");
     command->add_option("--max-tokens", arguments->settings.max_tokens, "Stop after this many tokens")

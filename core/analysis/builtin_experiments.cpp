@@ -213,7 +213,7 @@ std::vector<std::vector<TokenId>> plain_texts(const Tokenizer& tokenizer, const 
         const auto length = static_cast<size_t>(lengths[out.size() % lengths.size()]);
         std::vector<TokenId> ids;
         try {
-            ids = tokenizer.encode(std::string_view(document).substr(0, 4096), /*parse_special=*/false);
+            ids = tokenizer.encode_start(std::string_view(document).substr(0, 4096), /*parse_special=*/false);
         } catch (const InputError&) {
             continue;  // not UTF-8, or cut inside a character
         }

@@ -100,11 +100,11 @@ struct Experiment::Impl : StepQueue {
         if (!text.ids.empty()) return text.ids;
         std::vector<ChatMessage> turns = text.turns;
         if (turns.empty() && settings.chat) turns = {{"user", text.text}};
-        if (turns.empty()) return tokenizer.encode(text.text, /*parse_special=*/false);
-        if (turns.back().role != "assistant") return tokenizer.encode(tokenizer.apply_chat_template(turns));
+        if (turns.empty()) return tokenizer.encode_start(text.text, /*parse_special=*/false);
+        if (turns.back().role != "assistant") return tokenizer.encode_start(tokenizer.apply_chat_template(turns));
         const std::string said = turns.back().content;
         turns.pop_back();
-        std::vector<TokenId> ids = tokenizer.encode(tokenizer.apply_chat_template(turns));
+        std::vector<TokenId> ids = tokenizer.encode_start(tokenizer.apply_chat_template(turns));
         const std::vector<TokenId> answer = tokenizer.encode(said, /*parse_special=*/false);
         ids.insert(ids.end(), answer.begin(), answer.end());
         return ids;

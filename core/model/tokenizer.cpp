@@ -58,6 +58,9 @@ void check_vocabulary(const GgufFile& file) {
 
 void silence(ggml_log_level, const char*, void*) {}
 
+// What SentencePiece writes for a space.
+constexpr std::string_view kSpaceMark = "\u2581";
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -76,6 +79,37 @@ struct Tokenizer::Impl {
         return text;
     }
 
+    // The tokens of the mark's bytes: only so does a mark in a text come back as a mark.
+    std::vector<TokenId> find_space_mark() const {
+        std::vector<TokenId> ids;
+        if (llama_vocab_type(vocab) != LLAMA_VOCAB_TYPE_SPM) return ids;
+        for (const char byte : kSpaceMark)
+            for (TokenId id = 0; id < static_cast<TokenId>(pieces.size()); ++id)
+                if (pieces[id] == std::string_view(&byte, 1) &&
+                    (llama_vocab_get_attr(vocab, id) & LLAMA_TOKEN_ATTR_BYTE)) {
+                    ids.push_back(id);
+                    break;
+                }
+        if (ids.size() < kSpaceMark.size()) ids.clear();
+        return ids;
+    }
+
+    void append(std::string_view text, bool parse_special, std::vector<TokenId>& ids) const {
+        const auto length = static_cast<int32_t>(text.size());
+        const size_t before = ids.size();
+        ids.resize(before + text.size() + 8);
+        const auto run = [&] {
+            return llama_tokenize(vocab, text.data(), length, ids.data() + before,
+                                  static_cast<int32_t>(ids.size() - before), false, parse_special);
+        };
+        int32_t count = run();
+        if (count < 0) {
+            ids.resize(before + static_cast<size_t>(-count));
+            count = run();
+        }
+        ids.resize(before + static_cast<size_t>(std::max(count, 0)));
+    }
+
     std::string special(TokenId id) const { return id < 0 ? "" : pieces[id]; }
 
     const std::string& checked_piece(TokenId id) const {
@@ -87,6 +121,7 @@ struct Tokenizer::Impl {
     std::unique_ptr<llama_model, Free> model;
     const llama_vocab* vocab = nullptr;
     std::vector<std::string> pieces;
+    std::vector<TokenId> start, space_mark;  // space_mark: empty where it needs no care
     std::string chat_template, hash;
 };
 
@@ -100,6 +135,9 @@ Tokenizer::Tokenizer(const std::string& gguf_path) : impl_(std::make_unique<Impl
     if (!impl_->model) throw FileError(gguf_path, "llama.cpp cannot read its vocabulary");
     impl_->vocab = llama_model_get_vocab(impl_->model.get());
     for (TokenId id = 0; id < llama_vocab_n_tokens(impl_->vocab); ++id) impl_->pieces.push_back(impl_->piece_of(id));
+    if (llama_vocab_get_add_bos(impl_->vocab) && llama_vocab_bos(impl_->vocab) >= 0)
+        impl_->start = {llama_vocab_bos(impl_->vocab)};
+    impl_->space_mark = impl_->find_space_mark();
     impl_->chat_template = file.text_or("tokenizer.chat_template", "");
     std::string all;
     for (const std::string& piece : impl_->pieces) all += std::to_string(piece.size()) + ":" + piece;
@@ -114,18 +152,26 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special
     if (const auto offset = first_invalid_utf8(text))
         throw InputError("text: is not UTF-8 at byte " + std::to_string(*offset));
     if (text.size() > kLongestText) throw InputError("text: is longer than 256 MiB");
-    const auto length = static_cast<int32_t>(text.size());
-    std::vector<TokenId> ids(text.size() + 8);
-    int32_t count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()),
-                                   false, parse_special);
-    if (count < 0) {
-        ids.resize(static_cast<size_t>(-count));
-        count = llama_tokenize(impl_->vocab, text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), false,
-                               parse_special);
+    std::vector<TokenId> ids;
+    size_t mark = impl_->space_mark.empty() ? std::string_view::npos : text.find(kSpaceMark);
+    for (; mark != std::string_view::npos; mark = text.find(kSpaceMark)) {
+        impl_->append(text.substr(0, mark), parse_special, ids);
+        ids.insert(ids.end(), impl_->space_mark.begin(), impl_->space_mark.end());
+        text.remove_prefix(mark + kSpaceMark.size());
     }
-    ids.resize(static_cast<size_t>(std::max(count, 0)));
+    impl_->append(text, parse_special, ids);
     return ids;
 }
+
+std::vector<TokenId> Tokenizer::encode_start(std::string_view text, bool parse_special) const {
+    std::vector<TokenId> ids = encode(text, parse_special);
+    const std::vector<TokenId>& first = impl_->start;
+    if (ids.size() < first.size() || !std::equal(first.begin(), first.end(), ids.begin()))
+        ids.insert(ids.begin(), first.begin(), first.end());
+    return ids;
+}
+
+const std::vector<TokenId>& Tokenizer::start() const { return impl_->start; }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
     std::string text;

@@ -28,6 +28,12 @@ class Tokenizer {
     // Special tokens written in `text` are parsed when `parse_special`; none is added. Throws
     // InputError when the text is not UTF-8 (naming the byte offset).
     std::vector<TokenId> encode(std::string_view text, bool parse_special = true) const;
+    // The same for a text that begins a sequence: start() before it, unless the text brings that itself (as a chat
+    // template may).
+    std::vector<TokenId> encode_start(std::string_view text, bool parse_special = true) const;
+    // What every sequence begins with: the BOS token where the file asks for it (tokenizer.ggml.add_bos_token, read
+    // as llama.cpp does, for raw text too), else nothing. A model that was trained with it needs it.
+    const std::vector<TokenId>& start() const;
     std::string decode(std::span<const TokenId> ids) const;  // bytes; special tokens as their text
     std::string piece(TokenId id) const;                     // bytes of one token, maybe part of a character
     bool is_special(TokenId id) const;

@@ -42,7 +42,8 @@ std::vector<TokenId> encoded(const Tokenizer& tokenizer, const std::string& docu
     }
 }
 
-// Takes whole documents in order until `tokens` are cut into sequences; the rest of the last one is dropped.
+// Takes whole documents in order until `tokens` are cut into sequences; the rest of the last one is dropped. Each
+// begins as the model's sequences do.
 class SequenceCutter {
    public:
     SequenceCutter(const Corpus& corpus, const Tokenizer& tokenizer, std::vector<size_t> order)
@@ -51,15 +52,19 @@ class SequenceCutter {
     std::vector<std::vector<TokenId>> take(int64_t length, int64_t tokens) {
         std::vector<std::vector<TokenId>> sequences;
         std::vector<TokenId> held;
-        const auto wanted = static_cast<size_t>(tokens / length), each = static_cast<size_t>(length);
+        const std::vector<TokenId>& start = tokenizer_.start();
+        const auto wanted = static_cast<size_t>(tokens / length), whole = static_cast<size_t>(length);
+        const size_t each = whole > start.size() ? whole - start.size() : whole;
         while (sequences.size() < wanted && next_ < order_.size()) {
             const std::vector<TokenId> ids = encoded(tokenizer_, corpus_.documents[order_[next_++]]);
             if (!held.empty()) held.insert(held.end(), blank_.begin(), blank_.end());
             held.insert(held.end(), ids.begin(), ids.end());
             size_t from = 0;
             for (; held.size() - from >= each && sequences.size() < wanted; from += each) {
-                sequences.emplace_back(held.begin() + static_cast<ptrdiff_t>(from),
-                                       held.begin() + static_cast<ptrdiff_t>(from + each));
+                std::vector<TokenId>& sequence = sequences.emplace_back(start);
+                sequence.insert(sequence.end(), held.begin() + static_cast<ptrdiff_t>(from),
+                                held.begin() + static_cast<ptrdiff_t>(from + each));
+                sequence.resize(whole);
             }
             held.erase(held.begin(), held.begin() + static_cast<ptrdiff_t>(from));
         }
@@ -94,15 +99,17 @@ std::string as_question(const std::string& document) {
 std::vector<TokenId> chat_start(const Tokenizer& tokenizer, const std::string& document) {
     const ChatMessage turn{"user", as_question(document)};
     try {
-        return tokenizer.encode(tokenizer.apply_chat_template(std::span(&turn, 1)));
+        return tokenizer.encode_start(tokenizer.apply_chat_template(std::span(&turn, 1)));
     } catch (const InputError&) {
         return {};
     }
 }
 
 std::vector<TokenId> first_words(const Tokenizer& tokenizer, const std::string& document) {
-    std::vector<TokenId> start = encoded(tokenizer, document);
-    start.resize(std::min<size_t>(start.size(), 4));
+    std::vector<TokenId> words = encoded(tokenizer, document), start = tokenizer.start();
+    words.resize(std::min<size_t>(words.size(), 4));
+    if (words.empty()) return {};
+    start.insert(start.end(), words.begin(), words.end());
     return start;
 }
 

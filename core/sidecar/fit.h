@@ -24,11 +24,11 @@ Corpus read_corpus(const std::string& path);
 // The files of a folder whose names end in `ending`, each a document; empty when the folder is not there.
 Corpus read_source_files(const std::string& folder, const std::string& ending);
 
-// Token sequences of exactly `length` tokens, split by document with a seeded shuffle into a fitting and a
-// held-out part. `seed` also draws which documents are used.
-// Documents are joined by a blank line until a sequence is full. The held-out documents are drawn first, so that a
-// larger fit leaves them as they are. sha256: of all ids, fit then held_out. Throws InputError when the corpus does not
-// fill one sequence of each part; a corpus that is too small gives fewer sequences than asked.
+// Token sequences of exactly `length` tokens, each with Tokenizer::start() before it, split by document with a seeded
+// shuffle into a fitting and a held-out part. `seed` also draws which documents are used. Documents are joined by a
+// blank line until a sequence is full. The held-out documents are drawn first, so that a larger fit leaves them as they
+// are. sha256: of all ids, fit then held_out. Throws InputError when the corpus does not fill one sequence of each
+// part; a corpus that is too small gives fewer sequences than asked.
 struct TokenSplit {
     std::vector<std::vector<TokenId>> fit, held_out;
     std::string sha256;

@@ -19,12 +19,14 @@ std::string whole_characters(std::string text) {
 }
 
 std::vector<TokenId> as_chat(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
-    const std::span<const TokenId> all(ids);
-    const size_t opening = std::min(kOpeningTokens, ids.size() / 2);
+    const std::vector<TokenId>& start = tokenizer.start();
+    const bool begins = ids.size() >= start.size() && std::equal(start.begin(), start.end(), ids.begin());
+    const std::span<const TokenId> all = std::span(ids).subspan(begins ? start.size() : 0);
+    const size_t opening = std::min(kOpeningTokens, all.size() / 2);
     const std::array<ChatMessage, 2> turns{
         ChatMessage{"user", whole_characters(tokenizer.decode(all.first(opening)))},
         ChatMessage{"assistant", whole_characters(tokenizer.decode(all.subspan(opening)))}};
-    return tokenizer.encode(tokenizer.apply_chat_template(turns, /*add_generation_prompt=*/false));
+    return tokenizer.encode_start(tokenizer.apply_chat_template(turns, /*add_generation_prompt=*/false));
 }
 
 }  // namespace

@@ -129,7 +129,8 @@ GenerationPlan plan(Desk& desk, const command::Generate& command) {
         hang_below(desk, plan, command.after, desk.graph.path_length(command.after));
         plan.thought.edge = EdgeKind::continuation;
     }
-    plan.given = desk.tokenizer().encode(turn_text(desk, command));
+    const std::string text = turn_text(desk, command);
+    plan.given = command.after == 0 ? desk.tokenizer().encode_start(text) : desk.tokenizer().encode(text);
     if (command.after != 0 && command.chat) drop_repeated_end(desk, command.after, plan.given);
     if (plan.given.empty()) throw InputError("the prompt holds no token");
     plan.thought.provenance = {
