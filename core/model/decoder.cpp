@@ -1,35 +1,39 @@
 #include "core/model/decoder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace savepoint {
 
 bool Decoder::supports(const ModelConfig& c) {
-    return c.norm == NormKind::rms && c.activation == ActivationKind::silu && c.gated_mlp && !c.attention_bias &&
-           !c.qk_norm && c.d_model % 32 == 0 && c.d_ff % 32 == 0 && c.q_dim() % 32 == 0 && c.head_dim % 16 == 0;
+    return c.norm == NormKind::rms && c.activation != ActivationKind::gelu && c.gated_mlp && !c.attention_bias &&
+           c.d_model % 32 == 0 && c.d_ff % 32 == 0 && c.q_dim() % 32 == 0 && c.head_dim % 16 == 0;
 }
 
-Decoder::Decoder(std::shared_ptr<const Weights> weights, RotaryTable& rotary, int threads, const Kernels& kernels)
+Decoder::Decoder(std::shared_ptr<const Weights> weights, Rotary& rotary, int threads, const Kernels& kernels)
     : weights_(std::move(weights)), config_(weights_->config()), rotary_(rotary), kernels_(kernels), team_(threads) {
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
         const std::string name = "blocks." + std::to_string(layer) + ".";
+        const auto norm = [&](const char* role, bool there = true) -> const float* {
+            return there ? weights_->tensor(name + role).data_ptr<float>() : nullptr;
+        };
         const auto matrix = [&](const char* role) { return gemv_matrix(*weights_, name + role); };
-        blocks_.push_back({weights_->tensor(name + "attn_norm").data_ptr<float>(),
-                           weights_->tensor(name + "mlp_norm").data_ptr<float>(), matrix("q"), matrix("k"), matrix("v"),
-                           matrix("o"), matrix("gate"), matrix("up"), matrix("down")});
+        blocks_.push_back({norm("attn_norm"), norm("mlp_norm"), norm("q_norm", config_.qk_norm),
+                           norm("k_norm", config_.qk_norm), norm("attn_post_norm", config_.post_norm),
+                           norm("mlp_post_norm", config_.post_norm), matrix("q"), matrix("k"), matrix("v"), matrix("o"),
+                           matrix("gate"), matrix("up"), matrix("down")});
     }
     final_norm_ = weights_->tensor("final_norm").data_ptr<float>();
     head_ = gemv_matrix(*weights_, config_.tied_head ? "embed" : "head");
     query_.resize(config_.q_dim());
-    middle_.resize(config_.d_model);
+    attn_out_.resize(config_.d_model);
+    mlp_out_.resize(config_.d_model);
     gate_.resize(config_.d_ff);
     up_.resize(config_.d_ff);
     const size_t widest = std::max({config_.d_model, config_.d_ff, config_.q_dim()});
     for (int i = 0; i < team_.size(); ++i) {
         scratch_.push_back({std::vector<float>(widest), std::vector<float>(widest), std::vector<float>(widest / 32),
-                            std::vector<float>(config_.head_dim)});
+                            std::vector<float>(config_.head_dim), std::vector<float>(config_.d_model)});
     }
 }
 
@@ -59,9 +63,9 @@ void Decoder::run_block(const DecodeStep& step, int64_t layer, const float* resi
     team_.barrier();
     attention(step, layer, thread);
     team_.barrier();
-    mix_heads(step, layer, resid, thread);
+    mix_heads(step, layer, thread);
     team_.barrier();
-    mlp_in(layer, thread);
+    mlp_in(layer, resid, thread);
     team_.barrier();
     mlp_out(step, layer, thread);
     team_.barrier();
@@ -75,25 +79,41 @@ void Decoder::project(const DecodeStep& step, int64_t layer, const float* resid,
     multiply(block.v, x, step.value + layer * config_.kv_dim(), thread);
 }
 
+Decoder::Sight Decoder::sight(const DecodeStep& step, int64_t layer) const {
+    const int64_t first = config_.first_key(layer, step.position), first_chunk = first / attention_chunk;
+    return {first, first_chunk, step.position / attention_chunk + 1 - first_chunk};
+}
+
 // A task is one KV head and one chunk of tokens, with every query head of the group.
 void Decoder::attention(const DecodeStep& step, int64_t layer, int thread) {
     const int64_t head_dim = config_.head_dim, group = config_.heads_per_kv(), stride = head_dim + 2;
-    const int64_t tokens = step.position + 1, chunks = (tokens + attention_chunk - 1) / attention_chunk;
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-    float* rotated = scratch_[thread].rotated.data();
-    const Share tasks = share(config_.kv_heads * chunks, thread);
+    const Sight seen = sight(step, layer);
+    const float scale = static_cast<float>(config_.attention_scale());
+    const Share tasks = share(config_.kv_heads * seen.chunks, thread);
     for (int64_t task = tasks.first; task < tasks.last; ++task) {
-        const int64_t kv_head = task / chunks, chunk = task % chunks, first = chunk * attention_chunk;
-        if (chunk == chunks - 1) place_row(step, layer, kv_head);
+        const int64_t kv_head = task / seen.chunks, chunk = task % seen.chunks;
+        const int64_t begin = (seen.first_chunk + chunk) * attention_chunk, first = std::max(begin, seen.first);
+        if (chunk == seen.chunks - 1) place_row(step, layer, kv_head);
         const int64_t at = (kv_head * step.capacity + first) * head_dim,
-                      count = std::min(attention_chunk, tokens - first);
+                      count = std::min(begin + attention_chunk, step.position + 1) - first;
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-            rotate_head(query_.data() + head * head_dim, rotary_.cosines(step.position), rotary_.sines(step.position),
-                        head_dim, rotated);
-            kernels_.attend(rotated, step.cache_keys[layer] + at, step.cache_values[layer] + at, count, head_dim, scale,
-                            partials_.data() + (head * chunks + chunk) * stride);
+            rotate_query(step, layer, head, thread);
+            kernels_.attend(scratch_[thread].rotated.data(), step.cache_keys[layer] + at, step.cache_values[layer] + at,
+                            count, head_dim, scale, partials_.data() + (head * seen.chunks + chunk) * stride);
         }
     }
+}
+
+void Decoder::rotate_query(const DecodeStep& step, int64_t layer, int64_t head, int thread) {
+    Scratch& scratch = scratch_[thread];
+    const RotaryTable& table = rotary_.of(layer);
+    const float* query = query_.data() + head * config_.head_dim;
+    if (const float* weight = blocks_[layer].q_norm) {
+        kernels_.rms_norm(query, weight, config_.norm_eps, config_.head_dim, scratch.vector.data());
+        query = scratch.vector.data();
+    }
+    rotate_head(query, table.cosines(step.position), table.sines(step.position), config_.head_dim,
+                scratch.rotated.data());
 }
 
 // Only the task of the last chunk of a KV head reads the row at `position`, so it may as well write it.
@@ -101,37 +121,46 @@ void Decoder::place_row(const DecodeStep& step, int64_t layer, int64_t kv_head) 
     const int64_t head_dim = config_.head_dim, from = kv_head * head_dim;
     float* key = step.key + layer * config_.kv_dim() + from;
     float* value = step.value + layer * config_.kv_dim() + from;
+    const RotaryTable& table = rotary_.of(layer);
+    if (const float* weight = blocks_[layer].k_norm) kernels_.rms_norm(key, weight, config_.norm_eps, head_dim, key);
     if (!step.edit_keys.empty() && step.edit_keys[layer]) {
         std::memcpy(key, step.edit_keys[layer] + from, head_dim * sizeof(float));
         std::memcpy(value, step.edit_values[layer] + from, head_dim * sizeof(float));
     }
     const int64_t to = (kv_head * step.capacity + step.position) * head_dim;
-    rotate_head(key, rotary_.cosines(step.position), rotary_.sines(step.position), head_dim,
-                step.cache_keys[layer] + to);
+    rotate_head(key, table.cosines(step.position), table.sines(step.position), head_dim, step.cache_keys[layer] + to);
     std::memcpy(step.cache_values[layer] + to, value, head_dim * sizeof(float));
 }
 
-void Decoder::mix_heads(const DecodeStep& step, int64_t layer, const float* resid, int thread) {
-    const int64_t head_dim = config_.head_dim, stride = head_dim + 2, chunks = step.position / attention_chunk + 1;
+void Decoder::mix_heads(const DecodeStep& step, int64_t layer, int thread) {
+    const int64_t head_dim = config_.head_dim, stride = head_dim + 2, chunks = sight(step, layer).chunks;
     float* z = scratch_[thread].vector.data();
     for (int64_t head = 0; head < config_.heads; ++head)
         kernels_.combine(partials_.data() + head * chunks * stride, chunks, stride, head_dim, z + head * head_dim);
-    const Share rows = multiply(blocks_[layer].o, prepared(z, config_.q_dim(), thread), middle_.data(), thread);
-    for (int64_t i = rows.first; i < rows.last; ++i) middle_[i] += resid[i];
+    multiply(blocks_[layer].o, prepared(z, config_.q_dim(), thread), attn_out_.data(), thread);
 }
 
-void Decoder::mlp_in(int64_t layer, int thread) {
+// Every thread adds up the whole residual stream for itself: as long as waiting for the others would take.
+void Decoder::mlp_in(int64_t layer, const float* resid, int thread) {
     const Block& block = blocks_[layer];
-    const PreparedVector x = normed(middle_.data(), block.mlp_norm, thread);
+    const float* added = post_normed(attn_out_.data(), block.attn_post_norm, thread);
+    float* middle = scratch_[thread].middle.data();
+    for (int64_t i = 0; i < config_.d_model; ++i) middle[i] = added[i] + resid[i];
+    const PreparedVector x = normed(middle, block.mlp_norm, thread);
     const Share rows = multiply(block.gate, x, gate_.data(), thread);
     multiply(block.up, x, up_.data(), thread);
-    kernels_.swiglu(gate_.data() + rows.first, up_.data() + rows.first, rows.last - rows.first);
+    const auto gate = config_.activation == ActivationKind::silu ? kernels_.swiglu : kernels_.geglu;
+    gate(gate_.data() + rows.first, up_.data() + rows.first, rows.last - rows.first);
 }
 
 void Decoder::mlp_out(const DecodeStep& step, int64_t layer, int thread) {
+    const Block& block = blocks_[layer];
     float* out = step.hidden + layer * config_.d_model;
-    const Share rows = multiply(blocks_[layer].down, prepared(gate_.data(), config_.d_ff, thread), out, thread);
-    for (int64_t i = rows.first; i < rows.last; ++i) out[i] += middle_[i];
+    const float* middle = scratch_[thread].middle.data();
+    const Share rows = multiply(block.down, prepared(gate_.data(), config_.d_ff, thread), mlp_out_.data(), thread);
+    if (block.mlp_post_norm) team_.barrier();  // the norm is over the rows of all
+    const float* added = post_normed(mlp_out_.data(), block.mlp_post_norm, thread);
+    for (int64_t i = rows.first; i < rows.last; ++i) out[i] = added[i] + middle[i];
     if (layer == step.hidden_block)
         for (int64_t i = rows.first; i < rows.last; ++i) out[i] = step.edit_hidden[i];
 }
@@ -174,6 +203,14 @@ PreparedVector Decoder::normed(const float* x, const float* weight, int thread) 
     float* out = scratch_[thread].vector.data();
     kernels_.rms_norm(x, weight, config_.norm_eps, config_.d_model, out);
     return prepared(out, config_.d_model, thread);
+}
+
+// x itself without a weight.
+const float* Decoder::post_normed(const float* x, const float* weight, int thread) {
+    if (!weight) return x;
+    float* out = scratch_[thread].vector.data();
+    kernels_.rms_norm(x, weight, config_.norm_eps, config_.d_model, out);
+    return out;
 }
 
 PreparedVector Decoder::prepared(const float* x, int64_t n, int thread) {

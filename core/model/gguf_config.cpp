@@ -1,5 +1,7 @@
 #include "core/model/gguf_config.h"
 
+#include <cmath>
+
 namespace savepoint {
 
 namespace {
@@ -25,6 +27,23 @@ void refuse_variants(const GgufFile& file, const std::string& prefix, const Mode
     const std::string values = prefix + "attention.value_length";
     if (file.integer_or(values, config.head_dim) != config.head_dim)
         file.fail(values + " differs from the key's length");
+    for (const char* capped : {"attn_logit_softcapping", "final_logit_softcapping"})
+        if (file.real_or(prefix + capped, 0) != 0) file.fail(prefix + capped + ": capped logits are not supported");
+}
+
+// What is not in the file is what llama.cpp takes for it (src/models/gemma3.cpp).
+void read_gemma3(const GgufFile& file, const std::string& prefix, ModelConfig& config) {
+    constexpr int64_t kLayersOf27B = 62;
+    if (config.layers == kLayersOf27B)
+        file.fail(prefix + "block_count is Gemma 3 27B's, which scales queries by itself");
+    config.activation = ActivationKind::gelu_tanh;
+    config.embed_scale = std::sqrt(static_cast<double>(config.d_model));
+    config.qk_norm = config.post_norm = true;
+    const std::string window = prefix + "attention.sliding_window";
+    if (file.integer_or(window, 0) > 0) config.sliding_window = size_field(file, window);
+    config.global_every = size_field(file, window + "_pattern", 6);
+    config.local_rope_base = file.real_or(prefix + "rope.freq_base_swa", 10000.0);
+    if (config.local_rope_base <= 1) file.fail(prefix + "rope.freq_base_swa is not above 1");
 }
 
 void check_relations(const GgufFile& file, const std::string& prefix, const ModelConfig& config) {
@@ -40,8 +59,8 @@ void check_relations(const GgufFile& file, const std::string& prefix, const Mode
 ModelConfig read_config(const GgufFile& file) {
     ModelConfig config;
     config.architecture = file.text("general.architecture");
-    if (config.architecture != "llama")
-        file.fail("general.architecture is '" + config.architecture + "'; this Savepoint runs 'llama'");
+    if (config.architecture != "llama" && config.architecture != "gemma3")
+        file.fail("general.architecture is '" + config.architecture + "'; this Savepoint runs 'llama' and 'gemma3'");
     const std::string prefix = config.architecture + ".";
     config.name = file.text_or("general.name", config.architecture);
     config.layers = size_field(file, prefix + "block_count");
@@ -55,6 +74,7 @@ ModelConfig read_config(const GgufFile& file) {
     config.head_dim = size_field(file, prefix + "attention.key_length", config.d_model / config.heads);
     config.norm_eps = static_cast<float>(file.real(prefix + "attention.layer_norm_rms_epsilon"));
     config.rope_base = file.real_or(prefix + "rope.freq_base", 10000.0);
+    if (config.architecture == "gemma3") read_gemma3(file, prefix, config);
     check_relations(file, prefix, config);
     refuse_variants(file, prefix, config);
     const GgufTensor* embed = file.find_tensor("token_embd.weight");

@@ -13,6 +13,9 @@ namespace savepoint {
 //   hook_embed, blocks.L.hook_resid_pre, blocks.L.attn.hook_q, hook_k (before rotary), hook_v,
 //   hook_rot_q, hook_rot_k, hook_pattern, hook_z, blocks.L.hook_attn_out, hook_resid_mid,
 //   hook_mlp_out, hook_resid_post, ln_final.hook_normalized
+// Where a model norms each head's query and key (ModelConfig::qk_norm), hook_q and hook_k are behind that norm: what
+// rotary embedding gets, and what a state holds (TransformerLens has them before it). hook_attn_out and hook_mlp_out
+// are what is added to the residual stream, behind the norm of post_norm.
 // Shapes, batch first: resid [batch, tokens, d_model]; q, z [batch, tokens, heads, head_dim];
 //   k, v [batch, tokens, kv_heads, head_dim]; pattern [batch, heads, tokens, keys].
 // A hook may return a tensor of the same shape, which replaces the activation; an undefined tensor

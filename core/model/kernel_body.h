@@ -127,13 +127,26 @@ inline V16 exponential(V16 x) {
     return mul(p, power_of_two(n));
 }
 
+// x / (1 + exp(-a))
+inline V16 times_sigmoid(V16 x, V16 a) {
+    const V16 bounded = sub(zero(), max(a, set1(-87.0f)));  // min(-a, 87)
+    return div(x, add(set1(1.0f), exponential(bounded)));
+}
+
 void swiglu(float* gate, const float* up, int64_t n) {
-    const V16 one = set1(1.0f), most = set1(87.0f);
     for (int64_t i = 0; i < n; i += kLanes) {
         const V16 g = load(gate + i);
-        const V16 negative = sub(zero(), g);
-        const V16 bounded = sub(zero(), max(sub(zero(), negative), sub(zero(), most)));  // min(-g, 87)
-        store(gate + i, mul(div(g, add(one, exponential(bounded))), load(up + i)));
+        store(gate + i, mul(times_sigmoid(g, g), load(up + i)));
+    }
+}
+
+// x / 2 (1 + tanh(u)) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3).
+void geglu(float* gate, const float* up, int64_t n) {
+    const V16 linear = set1(1.5957691216057308f), cubic = set1(0.071354816272600f);
+    for (int64_t i = 0; i < n; i += kLanes) {
+        const V16 g = load(gate + i);
+        const V16 twice_u = mul(g, fma(cubic, mul(g, g), linear));
+        store(gate + i, mul(times_sigmoid(g, twice_u), load(up + i)));
     }
 }
 
@@ -195,6 +208,6 @@ void combine(const float* partials, int64_t chunks, int64_t stride, int64_t head
     for (int64_t i = 0; i < head_dim; i += kLanes) store(z + i, mul(load(z + i), scale));
 }
 
-constexpr Kernels kKernels = {kName, prepare, gemv_q4_1, gemv_q8_0, gemv_f32, rms_norm, swiglu, attend, combine};
+constexpr Kernels kKernels = {kName, prepare, gemv_q4_1, gemv_q8_0, gemv_f32, rms_norm, swiglu, geglu, attend, combine};
 
 }  // namespace

@@ -27,8 +27,9 @@ struct Kernels {
 
     // out = x / sqrt(mean(x^2) + eps) * weight; n a multiple of 16.
     void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
-    // gate = silu(gate) * up, for n elements, a multiple of 16.
+    // gate = silu(gate) * up, or gelu(gate) * up by its tanh form, for n elements, a multiple of 16.
     void (*swiglu)(float* gate, const float* up, int64_t n);
+    void (*geglu)(float* gate, const float* up, int64_t n);
 
     // One head's query against `count` (<= attention_chunk) cached keys: partial = {max of the scores,
     // sum of exp(score - max), sum of exp(score - max) v [head_dim]}; head_dim a multiple of 16.

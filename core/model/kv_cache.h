@@ -12,6 +12,7 @@ namespace savepoint {
 // The live attention cache: rotated keys and values of one path, or of a batch of branches that share
 // a prefix. It belongs to a Transformer (which fills it) and lives on that model's device.
 //   keys(L), values(L): [batch, kv_heads, capacity, head_dim]
+// Local blocks keep the tokens before their sliding window too: a path may be cut back to any of them.
 class KvCache {
    public:
     KvCache(const ModelConfig& config, int64_t capacity, c10::Device device, int64_t batch = 1);

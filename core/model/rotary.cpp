@@ -12,9 +12,7 @@
 
 namespace savepoint {
 
-RotaryTable::RotaryTable(const ModelConfig& config) : half_(config.head_dim / 2), base_(config.rope_base) {
-    reserve(std::min<int64_t>(config.context, 2048));
-}
+RotaryTable::RotaryTable(int64_t head_dim, double base) : half_(head_dim / 2), base_(base) {}
 
 void RotaryTable::reserve(int64_t positions) {
     if (positions <= positions_) return;
@@ -49,6 +47,16 @@ at::Tensor RotaryTable::rotate(const at::Tensor& x, int64_t first) {
         for (int64_t t = 0; t < tokens; ++t, in += head_dim, out += head_dim)
             rotate_head(in, cosines(first + t), sines(first + t), head_dim, out);
     return result;
+}
+
+Rotary::Rotary(const ModelConfig& config) : config_(config), global_(config.head_dim, config.rope_base) {
+    if (config.sliding_window > 0) local_.emplace(config.head_dim, config.local_rope_base);
+    reserve(std::min<int64_t>(config.context, 2048));
+}
+
+void Rotary::reserve(int64_t positions) {
+    global_.reserve(positions);
+    if (local_) local_->reserve(positions);
 }
 
 }  // namespace savepoint

@@ -10,7 +10,8 @@ namespace savepoint {
 // What a forward pass leaves behind, one row per token (token-major, so that appending, slicing and
 // storing tokens is contiguous). float32 on the CPU. A tensor that was not kept is undefined.
 //   hidden [tokens, layers, d_model]             blocks.L.hook_resid_post
-//   key    [tokens, layers, kv_heads, head_dim]  blocks.L.attn.hook_k, before rotary embedding
+//   key    [tokens, layers, kv_heads, head_dim]  blocks.L.attn.hook_k, before rotary embedding (and, in a model that
+//          has one, after the norm of each head's key)
 //   value  [tokens, layers, kv_heads, head_dim]  blocks.L.attn.hook_v
 //   last   [tokens, d_model]                     resid_post of the last block alone: a copy of
 //          hidden[:, layers - 1], kept when `hidden` is dropped, so that the next-token distribution

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace savepoint {
 
@@ -35,37 +34,53 @@ at::Tensor with_row(const at::Tensor& activation, int64_t token, const at::Tenso
     return changed;
 }
 
-// softmax(q k^T / sqrt(d)) of queries whose first is token `first` of the path: [groups, queries, keys].
-at::Tensor pattern_of(const at::Tensor& q, const at::Tensor& k, int64_t heads_per_kv, int64_t first) {
-    const int64_t tokens = q.size(1) / heads_per_kv, keys = k.size(1);
-    const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
-    at::Tensor scores = at::bmm(q, k.transpose(1, 2)).mul_(scale);
-    if (tokens > 1) {
-        const at::Tensor late = at::ones({tokens, keys}, q.options().dtype(at::kBool)).triu_(first + 1);
-        scores.view({-1, heads_per_kv, tokens, keys}).masked_fill_(late, -std::numeric_limits<float>::infinity());
+// What queries see of keys: the first query's own key is number `first`. `window`: keys up to its own; 0: all.
+struct Sight {
+    int64_t heads_per_kv, first, window;
+    double scale;
+};
+
+// softmax(scale q k^T): [groups, queries, keys].
+at::Tensor pattern_of(const at::Tensor& q, const at::Tensor& k, const Sight& sight) {
+    const int64_t tokens = q.size(1) / sight.heads_per_kv, keys = k.size(1);
+    at::Tensor scores = at::bmm(q, k.transpose(1, 2)).mul_(sight.scale);
+    const bool cuts = sight.window > 0 && sight.first + tokens > sight.window;
+    if (tokens > 1 || cuts) {
+        const at::Tensor all = at::ones({tokens, keys}, q.options().dtype(at::kBool));
+        at::Tensor unseen = all.triu(sight.first + 1);
+        if (cuts) unseen.logical_or_(all.tril(sight.first - sight.window));
+        scores.view({-1, sight.heads_per_kv, tokens, keys})
+            .masked_fill_(unseen, -std::numeric_limits<float>::infinity());
     }
     return at::softmax(scores, -1);
 }
 
 }  // namespace
 
-TorchModel::TorchModel(std::shared_ptr<const Weights> weights, RotaryTable& rotary, c10::Device device)
+TorchModel::TorchModel(std::shared_ptr<const Weights> weights, Rotary& rotary, c10::Device device)
     : weights_(std::move(weights)), config_(weights_->config()), rotary_(rotary), device_(device) {
     const auto get = [&](const std::string& name) { return weights_->tensor(name).to(device_); };
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
         const std::string name = "blocks." + std::to_string(layer) + ".";
+        const auto norm = [&](const char* role, bool there = true) { return there ? get(name + role) : at::Tensor(); };
         const auto linear = [&](const char* role) { return Linear(get(name + role)); };
-        blocks_.push_back({get(name + "attn_norm"), linear("q"), linear("k"), linear("v"), linear("o"),
-                           get(name + "mlp_norm"), linear("gate"), linear("up"), linear("down")});
+        blocks_.push_back({norm("attn_norm"), norm("q_norm", config_.qk_norm), norm("k_norm", config_.qk_norm),
+                           norm("attn_post_norm", config_.post_norm), linear("q"), linear("k"), linear("v"),
+                           linear("o"), norm("mlp_norm"), norm("mlp_post_norm", config_.post_norm), linear("gate"),
+                           linear("up"), linear("down")});
     }
     embed_ = get("embed");
     final_norm_ = get("final_norm");
     head_ = config_.tied_head ? embed_ : get("head");
 }
 
-at::Tensor TorchModel::embed(const at::Tensor& ids) const { return at::embedding(embed_, ids.to(device_)); }
+at::Tensor TorchModel::embed(const at::Tensor& ids) const {
+    at::Tensor rows = at::embedding(embed_, ids.to(device_));
+    return config_.embed_scale == 1 ? rows : rows.mul_(config_.embed_scale);
+}
 
 at::Tensor TorchModel::norm(const at::Tensor& x, const at::Tensor& weight) const {
+    if (!weight.defined()) return x;
     const at::Tensor scale = x.square().mean(-1, true).add_(config_.norm_eps).rsqrt_();
     return (x * scale).mul_(weight);
 }
@@ -74,9 +89,13 @@ at::Tensor TorchModel::final_norm(const at::Tensor& resid) const { return norm(r
 
 at::Tensor TorchModel::head(const at::Tensor& normed) const { return at::linear(normed, head_); }
 
+at::Tensor TorchModel::heads_of(const Linear& linear, const at::Tensor& x) const {
+    return linear(x).unflatten(-1, {-1, config_.head_dim});
+}
+
 at::Tensor TorchModel::query(const at::Tensor& resid_pre, int64_t layer) const {
     const Block& block = blocks_[layer];
-    return block.q(norm(resid_pre, block.attn_norm)).unflatten(-1, {config_.heads, config_.head_dim});
+    return norm(heads_of(block.q, norm(resid_pre, block.attn_norm)), block.q_norm);
 }
 
 at::Tensor TorchModel::run(const TorchPass& pass) {
@@ -100,9 +119,8 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
     const Block& block = blocks_[layer];
     const std::string name = "blocks." + std::to_string(layer) + ".attn.";
     const at::Tensor x = norm(resid, block.attn_norm);
-    const auto heads_of = [&](const Linear& linear) { return linear(x).unflatten(-1, {-1, config_.head_dim}); };
-    at::Tensor q = hooked(pass, name + "hook_q", heads_of(block.q));
-    at::Tensor k = heads_of(block.k), v = heads_of(block.v);
+    at::Tensor q = hooked(pass, name + "hook_q", norm(heads_of(block.q, x), block.q_norm));
+    at::Tensor k = norm(heads_of(block.k, x), block.k_norm), v = heads_of(block.v, x);
     if (const KvRow* row = edited_kv(pass, layer)) {
         k = with_row(k, pass.edit->position - pass.past, row->key);
         v = with_row(v, pass.edit->position - pass.past, row->value);
@@ -113,7 +131,7 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
     keep(pass, &StateRows::value, layer, v);
     // [batch, tokens, heads, d] -> [batch, heads, tokens, d], and back for the hooks, which see token-major.
     const auto turned = [&](const at::Tensor& t, const char* hook) {
-        const at::Tensor rotated = rotary_.rotate(t.transpose(1, 2), pass.past);
+        const at::Tensor rotated = rotary_.of(layer).rotate(t.transpose(1, 2), pass.past);
         return pass.hooks ? pass.hooks->run(name + hook, rotated.transpose(1, 2)).transpose(1, 2) : rotated;
     };
     q = turned(q, "hook_rot_q");
@@ -127,39 +145,44 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
         v = pass.cache->values(layer).narrow(2, 0, end);
     }
     if (pass.prefix_key.defined()) {
-        k = at::cat({rotary_.rotate(pass.prefix_key.select(2, layer).transpose(1, 2), 0), k}, 2);
+        k = at::cat({rotary_.of(layer).rotate(pass.prefix_key.select(2, layer).transpose(1, 2), 0), k}, 2);
         v = at::cat({pass.prefix_value.select(2, layer).transpose(1, 2), v}, 2);
     }
-    const at::Tensor z = hooked(pass, name + "hook_z", mix(pass, name, q, k, v));
-    return block.o(z.flatten(2));
+    const at::Tensor z = hooked(pass, name + "hook_z", mix(pass, layer, q, k, v));
+    return norm(block.o(z.flatten(2)), block.attn_post_norm);
 }
 
 // The heads' outputs, [batch, tokens, heads, head_dim]; query heads of a KV head are handled as more rows.
-at::Tensor TorchModel::mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k,
+at::Tensor TorchModel::mix(const TorchPass& pass, int64_t layer, const at::Tensor& q, const at::Tensor& k,
                            const at::Tensor& v) const {
     const int64_t batch = q.size(0), tokens = q.size(2), d = config_.head_dim, group = config_.heads_per_kv();
-    const bool shown = pass.hooks && pass.hooks->wants(name + "hook_pattern");
-    const int64_t tile = shown ? tokens : kQueryTile;
-    const int64_t first_key = k.size(2) - tokens;
+    const std::string shown_as = "blocks." + std::to_string(layer) + ".attn.hook_pattern";
+    const bool shown = pass.hooks && pass.hooks->wants(shown_as);
+    const int64_t tile = shown ? tokens : kQueryTile, window = config_.is_local(layer) ? config_.sliding_window : 0;
     std::vector<at::Tensor> parts;
     for (int64_t from = 0; from < tokens; from += tile) {
-        const int64_t count = std::min(tile, tokens - from), keys = first_key + from + count;
+        const int64_t count = std::min(tile, tokens - from), own = k.size(2) - tokens + from;  // the first query's key
+        const int64_t first = shown ? 0 : config_.first_key(layer, own), keys = own + count - first;
         const at::Tensor rows = q.narrow(2, from, count).reshape({batch * config_.kv_heads, group * count, d});
-        const at::Tensor k_seen = k.narrow(2, 0, keys).reshape({-1, keys, d}),
-                         v_seen = v.narrow(2, 0, keys).reshape({-1, keys, d});
-        at::Tensor pattern = pattern_of(rows, k_seen, group, first_key + from);
+        const at::Tensor k_seen = k.narrow(2, first, keys).reshape({-1, keys, d}),
+                         v_seen = v.narrow(2, first, keys).reshape({-1, keys, d});
+        at::Tensor pattern = pattern_of(rows, k_seen, {group, own - first, window, config_.attention_scale()});
         if (shown)
-            pattern = pass.hooks->run(name + "hook_pattern", pattern.view({batch, config_.heads, count, keys}))
-                          .reshape(pattern.sizes());
+            pattern =
+                pass.hooks->run(shown_as, pattern.view({batch, config_.heads, count, keys})).reshape(pattern.sizes());
         parts.push_back(at::bmm(pattern, v_seen).view({batch, config_.heads, count, d}));
     }
     const at::Tensor z = parts.size() == 1 ? parts.front() : at::cat(parts, 2);
     return z.transpose(1, 2).contiguous();
 }
 
+at::Tensor TorchModel::activated(const at::Tensor& gate) const {
+    return config_.activation == ActivationKind::silu ? at::silu(gate) : at::gelu(gate, "tanh");
+}
+
 at::Tensor TorchModel::mlp(const Block& block, const at::Tensor& resid) const {
     const at::Tensor x = norm(resid, block.mlp_norm);
-    return block.down(at::silu(block.gate(x)).mul_(block.up(x)));
+    return norm(block.down(activated(block.gate(x)).mul_(block.up(x))), block.mlp_post_norm);
 }
 
 }  // namespace savepoint

@@ -32,9 +32,9 @@ struct TorchPass {
 // The model as libtorch operations, for prefill, batches, hooks, and devices other than the CPU.
 class TorchModel {
    public:
-    TorchModel(std::shared_ptr<const Weights> weights, RotaryTable& rotary, c10::Device device);
+    TorchModel(std::shared_ptr<const Weights> weights, Rotary& rotary, c10::Device device);
 
-    at::Tensor embed(const at::Tensor& ids) const;  // [.., tokens] int64 -> [.., tokens, d_model]
+    at::Tensor embed(const at::Tensor& ids) const;  // [.., tokens] int64 -> what block 0 reads, [.., tokens, d_model]
     at::Tensor run(const TorchPass& pass);          // resid_post of the last block
     at::Tensor final_norm(const at::Tensor& resid) const;
     at::Tensor head(const at::Tensor& normed) const;
@@ -43,21 +43,23 @@ class TorchModel {
 
    private:
     struct Block {
-        at::Tensor attn_norm;
+        at::Tensor attn_norm, q_norm, k_norm, attn_post_norm;  // the last three undefined where there is none
         Linear q, k, v, o;
-        at::Tensor mlp_norm;
+        at::Tensor mlp_norm, mlp_post_norm;
         Linear gate, up, down;
     };
 
     at::Tensor attention(const TorchPass& pass, int64_t layer, const at::Tensor& resid);
-    at::Tensor mix(const TorchPass& pass, const std::string& name, const at::Tensor& q, const at::Tensor& k,
+    at::Tensor mix(const TorchPass& pass, int64_t layer, const at::Tensor& q, const at::Tensor& k,
                    const at::Tensor& v) const;
     at::Tensor mlp(const Block& block, const at::Tensor& resid) const;
-    at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;
+    at::Tensor activated(const at::Tensor& gate) const;
+    at::Tensor heads_of(const Linear& linear, const at::Tensor& x) const;
+    at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;  // x itself without a weight
 
     std::shared_ptr<const Weights> weights_;
     const ModelConfig& config_;
-    RotaryTable& rotary_;
+    Rotary& rotary_;
     c10::Device device_;
     std::vector<Block> blocks_;
     at::Tensor embed_, final_norm_, head_;

@@ -191,7 +191,8 @@ struct Transformer::Impl {
             for (int64_t i = 0; i < blocks * config.kv_heads; ++i) {
                 const int64_t layer = i / config.kv_heads, head = i % config.kv_heads;
                 const int64_t from = token * row + i * d, to = (head * cache.capacity() + past + token) * d;
-                rotate_head(keys.data_ptr<float>() + from, rotary.cosines(past + token), rotary.sines(past + token), d,
+                const RotaryTable& table = rotary.of(layer);
+                rotate_head(keys.data_ptr<float>() + from, table.cosines(past + token), table.sines(past + token), d,
                             key_rows[layer] + to);
                 std::memcpy(value_rows[layer] + to, values.data_ptr<float>() + from, d * sizeof(float));
             }
@@ -222,7 +223,7 @@ struct Transformer::Impl {
     std::shared_ptr<const Weights> weights;
     const ModelConfig& config;
     c10::Device device;
-    RotaryTable rotary;
+    Rotary rotary;
     TorchModel torch;
     std::unique_ptr<Decoder> decoder;
     StateRows scratch;
@@ -296,7 +297,7 @@ ForwardOutput Transformer::decode(KvCache& cache, TokenId token, const ForwardOp
     impl_->check_tokens(tokens, cache.length());
     if (options.edit) check_edit(config(), *options.edit, cache.length(), 1);
     cache.reserve(cache.length() + 1);
-    const at::Tensor resid = weights().tensor("embed").select(0, token);
+    const at::Tensor resid = impl_->torch.embed(ids_tensor(tokens));
     return impl_->own_decode(cache, resid, 0, options.edit, impl_->one_row(options), options);
 }
 
@@ -316,7 +317,8 @@ ForwardOutput Transformer::decode_from_saved(KvCache& cache, TokenId token, cons
     if (edit.hidden_block >= 0 && edit.hidden_block == first - 1)
         rows.hidden.select(1, first - 1).copy_(edit.hidden.reshape({1, -1}));
     restore_blocks(cache, rows, first);
-    const at::Tensor resid = first > 0 ? rows.hidden[0][first - 1] : weights().tensor("embed").select(0, token);
+    const at::Tensor resid =
+        first > 0 ? rows.hidden[0][first - 1] : impl_->torch.embed(ids_tensor(std::span<const TokenId>(&token, 1)));
     if (impl_->runs_own(options)) return impl_->own_decode(cache, resid, first, &edit, rows, options);
     TorchPass pass{resid.reshape({1, 1, -1}).to(device()), first, past, &cache};
     pass.edit = &edit;
@@ -396,7 +398,7 @@ void Transformer::restore_blocks(KvCache& cache, const StateRows& rows, int64_t 
     for (int64_t layer = 0; layer < blocks; ++layer) {
         const at::Tensor key = rows.key.select(1, layer).transpose(0, 1).unsqueeze(0).to(device());
         const at::Tensor value = rows.value.select(1, layer).transpose(0, 1).unsqueeze(0);
-        cache.keys(layer).narrow(2, past, tokens).copy_(impl_->rotary.rotate(key, past));
+        cache.keys(layer).narrow(2, past, tokens).copy_(impl_->rotary.of(layer).rotate(key, past));
         cache.values(layer).narrow(2, past, tokens).copy_(value);
     }
 }
@@ -430,7 +432,11 @@ at::Tensor Transformer::queries(const StateRows& rows, std::span<const TokenId> 
 
 at::Tensor Transformer::rotate(const at::Tensor& rows, int64_t first_position) const {
     const at::NoGradGuard no_grad;
-    return impl_->rotary.rotate(rows.permute({1, 2, 0, 3}), first_position).permute({2, 0, 1, 3}).contiguous();
+    std::vector<at::Tensor> layers;
+    for (int64_t layer = 0; layer < rows.size(1); ++layer)
+        layers.push_back(
+            impl_->rotary.of(layer).rotate(rows.select(1, layer).transpose(0, 1).unsqueeze(0), first_position));
+    return at::cat(layers).permute({2, 0, 1, 3}).contiguous();
 }
 
 at::Tensor Transformer::unembed(const at::Tensor& resid) const {

@@ -77,7 +77,8 @@ class Transformer {
     at::Tensor logits_after(const at::Tensor& key, const at::Tensor& value,
                             const std::vector<std::vector<TokenId>>& tokens) const;
 
-    at::Tensor embed(std::span<const TokenId> tokens) const;  // what block 0 reads: [tokens, d_model]
+    // What block 0 reads, scaled where the model scales it: [tokens, d_model].
+    at::Tensor embed(std::span<const TokenId> tokens) const;
     // The blocks from `first_block` on, on what that block reads, resid [batch, tokens, d_model]: tokens that follow
     // the saved ones of `past` (key before rotary, value; the same for all of the batch; no rows: none). Hooks see it
     // as in any pass; nothing is cached or kept. -> resid_post of the last block, [batch, tokens, d_model].
@@ -89,7 +90,8 @@ class Transformer {
 
     // blocks.L.attn.hook_q (before rotary) of tokens whose hidden rows are known: [tokens, layers, heads, head_dim].
     at::Tensor queries(const StateRows& rows, std::span<const TokenId> tokens) const;
-    // Rotary embedding of [tokens, layers, any heads, head_dim] at positions first_position...
+    // Rotary embedding of [tokens, layers, any heads, head_dim] (all of the model's layers) at positions
+    // first_position...
     at::Tensor rotate(const at::Tensor& rows, int64_t first_position) const;
     // One row at a time through the same code as the logits of prefill() and decode(): for a captured
     // row, unembed(row) equals the logits of its forward pass bit for bit.

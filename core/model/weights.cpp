@@ -29,10 +29,11 @@ struct Role {
 
 std::vector<Role> block_roles(const ModelConfig& c, int64_t layer) {
     const std::string from = "blk." + std::to_string(layer) + ".", to = "blocks." + std::to_string(layer) + ".";
-    return {
+    const bool permuted = c.architecture == "llama";
+    std::vector<Role> roles = {
         {from + "attn_norm.weight", to + "attn_norm", {c.d_model}},
-        {from + "attn_q.weight", to + "q", {c.q_dim(), c.d_model}, c.heads},
-        {from + "attn_k.weight", to + "k", {c.kv_dim(), c.d_model}, c.kv_heads},
+        {from + "attn_q.weight", to + "q", {c.q_dim(), c.d_model}, permuted ? c.heads : 0},
+        {from + "attn_k.weight", to + "k", {c.kv_dim(), c.d_model}, permuted ? c.kv_heads : 0},
         {from + "attn_v.weight", to + "v", {c.kv_dim(), c.d_model}},
         {from + "attn_output.weight", to + "o", {c.d_model, c.q_dim()}},
         {from + "ffn_norm.weight", to + "mlp_norm", {c.d_model}},
@@ -40,6 +41,15 @@ std::vector<Role> block_roles(const ModelConfig& c, int64_t layer) {
         {from + "ffn_up.weight", to + "up", {c.d_ff, c.d_model}},
         {from + "ffn_down.weight", to + "down", {c.d_model, c.d_ff}},
     };
+    if (c.qk_norm) {
+        roles.push_back({from + "attn_q_norm.weight", to + "q_norm", {c.head_dim}});
+        roles.push_back({from + "attn_k_norm.weight", to + "k_norm", {c.head_dim}});
+    }
+    if (c.post_norm) {
+        roles.push_back({from + "post_attention_norm.weight", to + "attn_post_norm", {c.d_model}});
+        roles.push_back({from + "post_ffw_norm.weight", to + "mlp_post_norm", {c.d_model}});
+    }
+    return roles;
 }
 
 std::vector<Role> roles_of(const ModelConfig& config) {
@@ -74,7 +84,9 @@ void refuse_unknown_tensors(const GgufFile& file, const std::vector<Role>& roles
     for (const GgufTensor& tensor : file.tensors()) {
         bool known = false;
         for (const Role& role : roles) known = known || role.file_name == tensor.name;
-        if (!known) file.fail("tensor " + tensor.name + " belongs to a variant of llama that is not supported");
+        if (!known)
+            file.fail("tensor " + tensor.name + " belongs to a variant of " + file.text("general.architecture") +
+                      " that is not supported");
     }
 }
 

@@ -343,7 +343,12 @@ void to_json(json& target, const ModelConfig& c) {
               {"gated_mlp", c.gated_mlp},
               {"tied_head", c.tied_head},
               {"attention_bias", c.attention_bias},
-              {"qk_norm", c.qk_norm}};
+              {"qk_norm", c.qk_norm},
+              {"embed_scale", c.embed_scale},
+              {"post_norm", c.post_norm},
+              {"sliding_window", c.sliding_window},
+              {"global_every", c.global_every},
+              {"local_rope_base", c.local_rope_base}};
 }
 
 }  // namespace savepoint

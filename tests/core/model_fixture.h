@@ -43,10 +43,17 @@ inline const Transformer& shared_model() {
     return model;
 }
 
-// What Hugging Face transformers computes in float32: tests/data/reference.json and .safetensors.
+// What Hugging Face transformers computes in float32: tests/data/reference.json and .safetensors, or others of a name.
 struct Reference {
     nlohmann::json json;
     std::string tensors;
+
+    explicit Reference(const std::string& name = "reference") {
+        const std::string path = SAVEPOINT_SOURCE_DIR "/tests/data/" + name;
+        std::ifstream(path + ".json") >> json;
+        std::ifstream file(path + ".safetensors", std::ios::binary);
+        tensors.assign(std::istreambuf_iterator<char>(file), {});
+    }
 
     static const Reference& get() {
         static const Reference reference;
@@ -62,12 +69,6 @@ struct Reference {
     }
 
    private:
-    Reference() {
-        const std::string folder = SAVEPOINT_SOURCE_DIR "/tests/data/";
-        std::ifstream(folder + "reference.json") >> json;
-        std::ifstream file(folder + "reference.safetensors", std::ios::binary);
-        tensors.assign(std::istreambuf_iterator<char>(file), {});
-    }
     size_t header_bytes() const {
         uint64_t bytes = 0;
         std::memcpy(&bytes, tensors.data(), 8);

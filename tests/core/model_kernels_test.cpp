@@ -50,7 +50,7 @@ at::Tensor multiplied(const Kernels& kernels, const Matrix& m, ggml_type type, c
     if (type == GGML_TYPE_Q4_1)
         kernels.gemv_q4_1(blocks, 0, groups, rows, columns, scaled.data_ptr<float>(), sums.data_ptr<float>(),
                           y.data_ptr<float>());
-    else if (type == GGML_TYPE_Q8_0)
+    else if (m.packed.type == GGML_TYPE_Q8_0 && type != GGML_TYPE_F32)
         kernels.gemv_q8_0(blocks, 0, groups, rows, columns, x.data_ptr<float>(), y.data_ptr<float>());
     else
         kernels.gemv_f32(m.dense.data_ptr<float>(), 0, groups, rows, columns, x.data_ptr<float>(), y.data_ptr<float>());
@@ -75,7 +75,7 @@ void check_gemv(ggml_type type, int64_t rows, int64_t columns) {
 }  // namespace
 
 TEST_CASE("kernels: matrix times vector") {
-    for (const ggml_type type : {GGML_TYPE_Q4_1, GGML_TYPE_Q8_0, GGML_TYPE_F32}) {
+    for (const ggml_type type : {GGML_TYPE_Q4_1, GGML_TYPE_Q8_0, GGML_TYPE_Q5_0, GGML_TYPE_F32}) {
         check_gemv(type, 192, 576);
         check_gemv(type, 37, 1536);  // a last group that is not full
         check_gemv(type, 1, 32);
@@ -86,17 +86,25 @@ TEST_CASE("kernels: norm and gate") {
     const at::Tensor x = at::randn({1536}) * 5, weight = at::randn({1536}), up = at::randn({1536});
     const at::Tensor d = x.to(at::kDouble);
     const at::Tensor norm = d * at::rsqrt(d.square().mean() + 1e-5) * weight, gate = at::silu(d) * up;
+    const at::Tensor tanh_gate = at::gelu(d, "tanh") * up;
     for (const Kernels* kernels : available()) {
         at::Tensor out = at::empty({1536}), gated = x.clone();
         kernels->rms_norm(x.data_ptr<float>(), weight.data_ptr<float>(), 1e-5f, 1536, out.data_ptr<float>());
         kernels->swiglu(gated.data_ptr<float>(), up.data_ptr<float>(), 1536);
         CHECK((out - norm).abs().max().item<double>() < 1e-5);
         CHECK((gated - gate).abs().max().item<double>() < 1e-5);
+        at::Tensor tanh_gated = x.clone();
+        kernels->geglu(tanh_gated.data_ptr<float>(), up.data_ptr<float>(), 1536);
+        CHECK((tanh_gated - tanh_gate).abs().max().item<double>() < 1e-5);
         at::Tensor extreme =
             at::tensor({1000.f, -1000.f, 0.f, 88.f, -88.f, 1.f, -1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f});
+        at::Tensor tanh_extreme = extreme.clone();
         kernels->swiglu(extreme.data_ptr<float>(), at::ones({16}).data_ptr<float>(), 16);
-        CHECK(extreme[0].item<float>() == 1000.f);
-        CHECK(std::abs(extreme[1].item<float>()) < 1e-30f);
+        kernels->geglu(tanh_extreme.data_ptr<float>(), at::ones({16}).data_ptr<float>(), 16);
+        for (const at::Tensor& gated_extreme : {extreme, tanh_extreme}) {
+            CHECK(gated_extreme[0].item<float>() == 1000.f);
+            CHECK(std::abs(gated_extreme[1].item<float>()) < 1e-30f);
+        }
     }
 }
 
