@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include <limits>
 
 #include "core/model/error.h"
 
@@ -19,9 +19,10 @@ at::Tensor attention_pattern(const Transformer& model, const StateRun& run, int6
         position);
     const at::Tensor key = model.rotate(run.rows.key.narrow(0, 0, position + 1), 0);  // [tokens, layers, kv_heads, d]
     const at::Tensor q = query[0].view({c.layers, c.kv_heads, c.heads_per_kv(), c.head_dim});
-    const at::Tensor scores = at::matmul(q, key.permute({1, 2, 3, 0}));  // [layers, kv_heads, group, tokens]
-    return at::softmax(scores / std::sqrt(static_cast<double>(c.head_dim)), -1)
-        .reshape({c.layers, c.heads, position + 1});
+    at::Tensor scores = at::matmul(q, key.permute({1, 2, 3, 0}));  // [layers, kv_heads, group, tokens]
+    for (int64_t layer = 0; layer < c.layers; ++layer)
+        scores[layer].narrow(-1, 0, c.first_key(layer, position)).fill_(-std::numeric_limits<float>::infinity());
+    return at::softmax(scores * c.attention_scale(), -1).reshape({c.layers, c.heads, position + 1});
 }
 
 }  // namespace savepoint

@@ -151,7 +151,7 @@ CollapseRun::CollapseRun(const Transformer& model, std::vector<std::vector<Token
             throw FileError(settings_.file, "target_ids: [n, tokens] of token ids is needed, a row for each prompt");
         soft_->targets = ids.narrow(1, 0, std::min(ids.size(1), settings_.continuation)).contiguous();
     }
-    soft_->token_norm = model.weights().tensor("embed").norm(2, 1).mean().item<double>();
+    soft_->token_norm = model.weights().tensor("embed").norm(2, 1).mean().item<double>() * model.config().embed_scale;
     all_ = soft_->prompts.size(0);
 }
 

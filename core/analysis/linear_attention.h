@@ -13,7 +13,8 @@ at::Tensor apply(FeatureMap map, const at::Tensor& x);
 // S_t = sum_{i <= t} phi(k_i)^T v_i [features, head_dim] and n_t = sum_{i <= t} phi(k_i) [features], of one
 // layer set: s [layers, kv_heads, features, head_dim], n [layers, kv_heads, features], float32. The recurrent
 // form: O(features x head_dim) a token and head. A copy of it is independent (tensors are copied on write), so
-// a branch may keep the state of its parent. Every function below throws InputError when shapes disagree.
+// a branch may keep the state of its parent. Also where the model's own block attends to a sliding window, S sums over
+// all tokens before. Every function below throws InputError when shapes disagree.
 struct LinearAttentionState {
     at::Tensor s, n;  // undefined: zero, until the first token
     int64_t tokens = 0;

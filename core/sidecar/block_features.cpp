@@ -59,11 +59,26 @@ void BlockFeatures::add_kv(const std::vector<at::Tensor>& features, std::span<co
                 block == 0 ? embeddings(tokens) : features[static_cast<size_t>(block - 1)].slice(1, 0, c.d_model),
                 kv_maps_[static_cast<size_t>(block)].t());
         const at::Tensor split = kv.view({count, 2, c.kv_heads, c.head_dim});
-        keys.push_back(split.select(1, 0));
+        keys.push_back(part_ == CodedPart::kv ? split.select(1, 0) : normed_keys(block, split.select(1, 0)));
         values.push_back(split.select(1, 1));
     }
     rows.key = at::stack(keys, 1);
     rows.value = at::stack(values, 1);
+}
+
+at::Tensor BlockFeatures::normed_keys(int64_t block, const at::Tensor& key) const {
+    if (!config().qk_norm) return key;
+    return key / root_mean_square(key, config().norm_eps) * weights_->tensor(block_name(block) + "k_norm");
+}
+
+at::Tensor BlockFeatures::linear_kv_map(int64_t block) const {
+    const ModelConfig& c = config();
+    const at::Tensor& map = kv_maps_[static_cast<size_t>(block)];
+    if (!c.qk_norm) return map;
+    const at::Tensor key = map.slice(0, 0, c.kv_dim()).view({c.kv_heads, c.head_dim, c.d_model});
+    const at::Tensor mean_square = key.square().sum({1, 2}, /*keepdim=*/true) / static_cast<double>(c.head_dim);
+    const at::Tensor normed = key / mean_square.sqrt() * weights_->tensor(block_name(block) + "k_norm").unsqueeze(1);
+    return at::cat({normed.reshape({c.kv_dim(), c.d_model}), map.slice(0, c.kv_dim())});
 }
 
 StateRows BlockFeatures::rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const {
@@ -94,7 +109,7 @@ StateRows BlockFeatures::resumable_rows(const std::vector<at::Tensor>& features,
 at::Tensor BlockFeatures::embeddings(std::span<const TokenId> tokens) const {
     at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kLong);
     std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());
-    const at::Tensor x = weights_->tensor("embed").index_select(0, ids);
+    const at::Tensor x = weights_->tensor("embed").index_select(0, ids) * config().embed_scale;
     return x / root_mean_square(x, config().norm_eps);
 }
 
@@ -123,7 +138,7 @@ std::vector<at::Tensor> BlockFeatures::metric(const at::Tensor& variance, const 
         const double weight = (part_ == CodedPart::full ? square : 1.0) / (spread * static_cast<double>(c.layers));
         at::Tensor m = at::eye(width_) * weight;
         if (part_ == CodedPart::full && sensitivity && block + 1 < c.layers) {
-            const at::Tensor& map = kv_maps_[static_cast<size_t>(block + 1)];
+            const at::Tensor map = linear_kv_map(block + 1);
             const at::Tensor cost = kv_metric(block + 1, {}, sensitivity);
             m.slice(0, 0, c.d_model).slice(1, 0, c.d_model).add_(at::matmul(map.t(), at::matmul(cost, map)), kl_weight);
         }

@@ -16,8 +16,8 @@ namespace savepoint {
 //   hidden  resid_post of the block: [d_model]
 //   kv      its keys (before rotary embedding), then its values: [2 kv_dim]
 //   full    resid_post / r and sqrt(d_model) log r, r its root mean square: [d_model + 1]. The next block's keys and
-//           values are a linear map of the first part, W diag(norm) resid / r, so that one code gives both; those of
-//           block 0 follow from the token's embedding.
+//           values are a linear map of the first part, W diag(norm) resid / r, so that one code gives both (behind it
+//           comes the norm of keys, where the model has one); those of block 0 follow from the token's embedding.
 class BlockFeatures {
    public:
     BlockFeatures(std::shared_ptr<const Weights> weights, CodedPart part);
@@ -40,7 +40,8 @@ class BlockFeatures {
     //   kv      KL in nats after resuming, or without a sensitivity the mean fraction of variance unexplained
     //   full    that of hidden, plus kl_weight times that of kv (nothing without a sensitivity)
     // variance [layers, width] (full: [layers, d_model], of the states as they are); mean_square [layers], of the
-    // states.
+    // states. A norm of keys is taken as linear there, at the length that keys have where resid / r is of no direction
+    // in particular: that weighs keys a little wrongly beside values, and changes nothing that is decoded.
     std::vector<at::Tensor> metric(const at::Tensor& variance, const at::Tensor& mean_square,
                                    const Sensitivity* sensitivity, double kl_weight) const;
 
@@ -48,11 +49,13 @@ class BlockFeatures {
     at::Tensor hidden_of(const at::Tensor& features) const;
     void add_kv(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens, StateRows& rows) const;
     at::Tensor kv_metric(int64_t block, const at::Tensor& variance, const Sensitivity* sensitivity) const;
+    at::Tensor normed_keys(int64_t block, const at::Tensor& key) const;  // [tokens, kv_heads, head_dim]
+    at::Tensor linear_kv_map(int64_t block) const;                       // [2 kv_dim, d_model]
 
     std::shared_ptr<const Weights> weights_;
     CodedPart part_;
     int64_t width_;
-    std::vector<at::Tensor> kv_maps_;  // full: [2 kv_dim, d_model] of each block, of resid / r
+    std::vector<at::Tensor> kv_maps_;  // full: [2 kv_dim, d_model] of each block, of resid / r; before the norm of keys
 };
 
 }  // namespace savepoint

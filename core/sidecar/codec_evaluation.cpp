@@ -198,7 +198,8 @@ void CodecTrial::add_attention(const StateRows& decoded, size_t sequence) {
     const auto& settings = evaluation_.settings_;
     const StateRows& exact = evaluation_.exact_[sequence];
     const auto output = [&](const at::Tensor& key, const at::Tensor& value) {
-        return attention_output(evaluation_.queries_[sequence], evaluation_.model_.rotate(key, 0), value);
+        return attention_output(evaluation_.model_.config(), evaluation_.queries_[sequence],
+                                evaluation_.model_.rotate(key, 0), value);
     };
     const auto whole = [&](const at::Tensor& x, const at::Tensor& back) {
         return at::cat({x.slice(0, 0, settings.exact_first), back});

@@ -189,7 +189,9 @@ std::vector<std::shared_ptr<const RunCodec>> make_lowrank(const Weights& weights
     std::vector<at::Tensor> key, value;
     for (int64_t l = 0; l < weights.config().layers; ++l) {
         const std::string block = "blocks." + std::to_string(l);
-        key.push_back(weights.tensor(block + ".k"));
+        const at::Tensor& made = weights.tensor(block + ".k");
+        const ModelConfig& c = weights.config();
+        key.push_back(c.qk_norm ? made * weights.tensor(block + ".k_norm").repeat({c.kv_heads}).unsqueeze(1) : made);
         value.push_back(weights.tensor(block + ".v"));
     }
     return make_lowrank(weights.config(), key, value, settings);

@@ -8,7 +8,8 @@ namespace savepoint {
 
 // Low rank of the weights that make keys and values (LoRC, arXiv 2410.03111): no text is needed to fit it. Keys are
 // K = W x with W = U S V^T [kv_dim, d_model], all heads of a layer stacked, x the normed input of the layer; of it
-// the leading r coordinates z = V_r^T x = S_r^-1 U_r^T K are kept, and K^ = U_r S_r z. Values likewise.
+// the leading r coordinates z = V_r^T x = S_r^-1 U_r^T K are kept, and K^ = U_r S_r z. Values likewise. Where the model
+// norms each head's key, W is diag(norm) W: what is left is one factor a token and head, which z takes.
 // Bytes: keys, then values; of each, layer after layer, z as rows of r numbers for every token (stored_values.h).
 struct LowRankSettings {
     int64_t max_rank = 96, min_rank = 48;  // of the first and of the last layers: see lowrank_ranks()

@@ -22,7 +22,7 @@ CodedRun coded_run(const Transformer& model, const StateRows& rows, std::span<co
     const int64_t last = std::min(kLookingBack, tokens), from = tokens - last;
     const at::Tensor query =
         model.rotate(model.queries(rows.slice(from, last), ids.subspan(static_cast<size_t>(from))), from);
-    run.attention = attention_weights(query, model.rotate(rows.key, 0))
+    run.attention = attention_weights(model.config(), query, model.rotate(rows.key, 0))
                         .mean(at::IntArrayRef({1, 2}))
                         .t()
                         .slice(0, exact_first)

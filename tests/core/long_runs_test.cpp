@@ -90,7 +90,8 @@ TEST_CASE("attention's output is what the model's own attention makes") {
     const int64_t from = static_cast<int64_t>(ids.size()) - 9;
     const std::span<const TokenId> last = std::span<const TokenId>(ids).subspan(static_cast<size_t>(from));
     const at::Tensor q = shared_model().rotate(shared_model().queries(rows.slice(from, 9), last), from);
-    const at::Tensor made = attention_output(q, shared_model().rotate(rows.key, 0), rows.value);
+    const at::Tensor made =
+        attention_output(shared_model().config(), q, shared_model().rotate(rows.key, 0), rows.value);
     REQUIRE(made.sizes() == at::IntArrayRef({9, 30, 9, 64}));
     const at::Tensor truth = z.reshape({static_cast<int64_t>(ids.size()), 9, 64}).slice(0, from);
     CHECK(at::allclose(made.select(1, 7), truth, 1e-3, 1e-4));
