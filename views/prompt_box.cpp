@@ -98,11 +98,13 @@ float PromptBox::height() const {
     const float line = ImGui::GetTextLineHeight(), frame = ImGui::GetFrameHeightWithSpacing();
     const ImGuiStyle& style = ImGui::GetStyle();
     float height = 2 * frame + kInputLines * line + 2 * style.FramePadding.y + style.ItemSpacing.y;
-    if (chat_ && show_system_) height += kSystemLines * line + 2 * style.FramePadding.y + style.ItemSpacing.y;
+    if (chat() && show_system_) height += kSystemLines * line + 2 * style.FramePadding.y + style.ItemSpacing.y;
     return height;
 }
 
 void PromptBox::draw(Frame& frame) {
+    const ModelView& model = *frame.snapshot.model;
+    has_template_ = model.phase != Phase::ready || model.has_chat_template;
     draw_mode(frame);
     draw_input(frame);
     draw_buttons(frame);
@@ -110,12 +112,15 @@ void PromptBox::draw(Frame& frame) {
 
 void PromptBox::draw_mode(const Frame& frame) {
     const ModelView& model = *frame.snapshot.model;
-    if (ImGui::RadioButton("Chat", chat_)) chat_ = true;
-    tooltip("The prompt becomes a user turn in the model's chat template.");
+    ImGui::BeginDisabled(!has_template_);
+    if (ImGui::RadioButton("Chat", chat())) chat_ = true;
+    ImGui::EndDisabled();
+    tooltip(has_template_ ? "The prompt becomes a user turn in the model's chat template."
+                          : "This model's file has no chat template: it goes on from raw text.");
     ImGui::SameLine();
-    if (ImGui::RadioButton("Raw text", !chat_)) chat_ = false;
+    if (ImGui::RadioButton("Raw text", !chat())) chat_ = false;
     tooltip("The prompt is fed as it is; special tokens written in it are recognised.");
-    if (!chat_) return;
+    if (!chat()) return;
     ImGui::SameLine(0, 1.2f * ImGui::GetFontSize());
     ImGui::Checkbox("System prompt", &show_system_);
     tooltip("Shows the system prompt of the chat template. Unchanged, the template's own default is used.");
@@ -141,11 +146,11 @@ void PromptBox::draw_input(Frame& frame) {
     // What is typed in a script that no loaded font has: asks for one that does.
     if (ImGui::IsItemEdited()) drawable(prompt_);
     if (prompt_.empty())
-        hint_over_last_item(chat_ ? "Ask the model something. Enter sends, Shift+Enter breaks the line"
-                                  : "Text for the model to go on from");
+        hint_over_last_item(chat() ? "Ask the model something. Enter sends, Shift+Enter breaks the line"
+                                   : "Text for the model to go on from");
     if (!entered && !line_break) return;
     const ImGuiID input = ImGui::GetItemID();
-    send(frame, chat_ ? frame.snapshot.current : 0);
+    send(frame, chat() ? frame.snapshot.current : 0);
     // An input that is still active keeps its own copy of the text.
     if (ImGuiInputTextState* state = ImGui::GetInputTextState(input)) state->ReloadUserBufAndSelectAll();
 }
@@ -159,7 +164,7 @@ void PromptBox::draw_buttons(Frame& frame) {
     ImGui::PopStyleColor();
     tooltip(ready ? "Starts a new thought from this prompt alone." : "The model is still being loaded.");
     ImGui::SameLine();
-    ImGui::BeginDisabled(s.current == 0 || !chat_);
+    ImGui::BeginDisabled(s.current == 0 || !chat());
     if (ImGui::Button("Reply")) send(frame, s.current);
     ImGui::EndDisabled();
     tooltip("The prompt becomes the next turn after the end of the current thought. Enter does this too.");
@@ -192,10 +197,10 @@ void PromptBox::send(Frame& frame, ThoughtId after) {
     if (frame.snapshot.model->phase != Phase::ready) return;
     command::Generate generate;
     generate.prompt = prompt_;
-    generate.chat = chat_;
+    generate.chat = chat();
     generate.settings = frame.ui.generate;
     generate.after = after;
-    if (chat_ && own_system_ && after == 0) generate.system = system_;
+    if (chat() && own_system_ && after == 0) generate.system = system_;
     frame.submit(generate);
     if (!prompt_.empty()) prompt_.clear();
     refocus_ = true;

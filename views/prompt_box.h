@@ -17,9 +17,11 @@ class PromptBox {
     void draw_input(Frame& frame);
     void draw_buttons(Frame& frame);
     void send(Frame& frame, ThoughtId after);
+    bool chat() const { return chat_ && has_template_; }
 
     std::string prompt_, system_;
-    bool chat_ = true, own_system_ = false, show_system_ = false;
+    bool chat_ = true, own_system_ = false, show_system_ = false;  // chat_: as last chosen
+    bool has_template_ = true;
     bool refocus_ = false;
 };
 
