@@ -145,6 +145,7 @@ nlohmann::json workbench_figures(const Common& common) {
     std::cerr << "loading, and fitting a sidecar if none is stored ...\n";
     finish(*workbench, true);
     command::Generate generate;
+    generate.chat = workbench->snapshot()->model->has_chat_template;
     generate.prompt = "Write down what the keeper of a lighthouse sees in one night.";
     generate.settings.sampler.greedy = true;
     generate.settings.max_tokens = 128;

@@ -64,6 +64,8 @@ struct RateDistortion::Impl : StepQueue {
     // The held-out documents are drawn first, by seed: leaving out twice a sequence more than they fill keeps the
     // fitted ones apart from them whatever the lengths of both.
     void read() {
+        if (settings.held_out == "chat" && !tokenizer.has_chat_template())
+            throw InputError("held_out: chat needs a chat template, and this model's file has none; choose other text");
         const int64_t length = settings.prefix + settings.followers;
         const Corpus corpus = corpus_of(settings.corpus);
         fit = split_corpus(corpus, tokenizer, kSequence, settings.fit_tokens, settings.held_out_tokens + 2 * length,

@@ -4,6 +4,7 @@
 #include "core/sidecar/block_features.h"
 #include "core/sidecar/codec_lowrank.h"
 #include "core/sidecar/fit.h"
+#include "core/sidecar/rate_distortion.h"
 #include "tests/core/gemma_fixture.h"
 
 using namespace savepoint;
@@ -93,4 +94,13 @@ TEST_CASE("gemma: sequences to fit on begin with BOS and have the length asked f
         CHECK(start.size() == 5);
         CHECK(start[0] == gemma->tokenizer.start()[0]);
     }
+}
+
+TEST_CASE("gemma: chat turns are refused without a chat template") {
+    const Gemma* gemma = Gemma::get();
+    if (!gemma) return;
+    RateDistortionSettings settings;
+    settings.held_out = "chat";
+    RateDistortion run(gemma->model, gemma->tokenizer, settings);
+    CHECK_THROWS_AS(run.step(), InputError);
 }

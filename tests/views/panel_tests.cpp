@@ -110,6 +110,19 @@ void register_prompt(Harness& harness) {
         IM_CHECK_EQ(generate.after, 0);
         IM_CHECK(generate.chat);
     });
+    add(harness, "prompt_is_raw_text_without_a_chat_template", [](ImGuiTestContext* ctx, Harness& h) {
+        auto plain = std::make_shared<Snapshot>(*h.snapshot());
+        auto model = std::make_shared<ModelView>(*plain->model);
+        model->has_chat_template = false;
+        plain->model = model;
+        h.show(plain);
+        ctx->SetRef("//Transcript");
+        ctx->ItemInput("##prompt");
+        ctx->KeyCharsReplace("Once upon");
+        ctx->ItemClick("Generate");
+        IM_CHECK_EQ(count<command::Generate>(h.submitted()), 1);
+        IM_CHECK(!last<command::Generate>(h.submitted()).chat);
+    });
     add(harness, "prompt_sampling_settings", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->SetRef("//Transcript");
         ctx->ItemClick("###sampling");
