@@ -14,7 +14,7 @@ namespace savepoint {
 namespace {
 
 constexpr const char* kFormat = "savepoint-codec";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 std::shared_ptr<const RunCodec> made(const TensorFile& file, const nlohmann::json& settings, const std::string& path,
                                      std::shared_ptr<const Weights> weights) {

@@ -16,7 +16,7 @@ struct CodecInfo {
     uint64_t seed = 0;
     nlohmann::json settings = nlohmann::json::object();  // of the run that made it
     nlohmann::json figures = nlohmann::json::object();   // held-out, as described(CodecFigures)
-    int version = 1;
+    int version = 2;
 };
 
 // "transform kv 8x" -> "transform-kv-8x.safetensors"
