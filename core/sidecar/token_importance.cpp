@@ -151,7 +151,7 @@ TokenImportance TokenImportance::load(const TensorFields& fields, int64_t layers
 
 void TokenImportanceFit::add(const TransformCodec& codec, const std::vector<std::vector<TokenId>>& sequences,
                              int64_t prefix, int64_t exact_first) {
-    const ModelConfig& c = model_.config();
+    if (codec.part() != CodedPart::kv) throw InputError("importance: the codec does not code keys and values alone");
     const SampledGradient sampled = sampled_gradient(model_, sequences, prefix, seed_ + draws_++);
     for (size_t i = 0; i < sequences.size(); ++i) {
         const auto at = static_cast<int64_t>(i);
@@ -166,8 +166,6 @@ void TokenImportanceFit::add(const TransformCodec& codec, const std::vector<std:
         energies_.push_back(at::stack(groups, 1));
         features_.push_back(features_of(coded_run(model_, sampled.rows.slice(at * prefix, prefix), ids, exact_first)));
     }
-    if (codec.groups().front().width() % (2 * c.kv_dim()) != 0)
-        throw InputError("importance: the codec does not code keys and values");
 }
 
 TokenImportance TokenImportanceFit::finish() const {
