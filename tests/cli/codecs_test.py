@@ -16,8 +16,9 @@ with tempfile.TemporaryDirectory() as folder:
     assert all(field in small for field in FIELDS), small
     assert table["replay_tokens_per_s"] > 0 and table["held_out_sequences"] == 4, table
     assert small["hidden_fvu"] is None and small["mid_layer_mse"] is None  # it stores keys and values alone
-    # A table's tables are fitted on other text, so the bytes come near what was asked, and no nearer.
-    assert 6.5 < small["ratio_fp16"] < 9.5 and 19 < tiny["ratio_fp16"] < 29, table
+    # Tables and step are fitted on other text, and on runs of 192 tokens: of 96, more are near the end, where steps are
+    # finer. So the bytes come near what was asked, and no nearer.
+    assert 6 < small["ratio_fp16"] < 9 and 17 < tiny["ratio_fp16"] < 27, table
     assert 0 < small["kl_nats"] < tiny["kl_nats"] < 1, table
     assert small["k_fvu"] < tiny["k_fvu"] < 1 and small["v_fvu"] < tiny["v_fvu"] < 1, table
 

@@ -97,7 +97,7 @@ void type_and_stream(ImGuiTestContext* ctx, Harness& h) {
         return settled(*s) && first_generated(*s) > 0 && s->status.tokens_per_second > 0;
     });
     IM_CHECK(done);
-    IM_CHECK_GE(steps, 5u);  // it streamed rather than appearing at once
+    IM_CHECK_GE(steps, 3u);  // it streamed: seen with its prompt alone or in part before it was whole
     IM_CHECK_LE(static_cast<int64_t>(h.snapshot()->path->tokens.size()) - first_generated(*h.snapshot()), 24);
     IM_CHECK_EQ(h.snapshot()->graph->thoughts.size(), 1u);
     picture_of_all(ctx, h, "tour-1-streamed");
