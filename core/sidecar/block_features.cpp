@@ -93,19 +93,6 @@ StateRows BlockFeatures::rows(const std::vector<at::Tensor>& features, std::span
     return rows;
 }
 
-StateRows BlockFeatures::resumable_rows(const std::vector<at::Tensor>& features,
-                                        std::span<const TokenId> tokens) const {
-    StateRows rows;
-    if (part_ != CodedPart::hidden) add_kv(features, tokens, rows);
-    if (part_ != CodedPart::kv && !tokens.empty()) {
-        std::vector<at::Tensor> hidden;
-        for (const at::Tensor& block : features) hidden.push_back(hidden_of(block.slice(0, block.size(0) - 1)));
-        rows.last = hidden.back().contiguous();
-        rows.hidden = at::stack(hidden, 1);
-    }
-    return rows;
-}
-
 at::Tensor BlockFeatures::embeddings(std::span<const TokenId> tokens) const {
     at::Tensor ids = at::empty({static_cast<int64_t>(tokens.size())}, at::kLong);
     std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());

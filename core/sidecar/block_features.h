@@ -30,8 +30,6 @@ class BlockFeatures {
     at::Tensor of(const StateRows& rows, int64_t block) const;  // [tokens, width]
     // The state that features [blocks][tokens, width] stand for.
     StateRows rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const;
-    // Keys and values alone, and the last token's hidden states: what resuming needs.
-    StateRows resumable_rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const;
     // The token's embedding, at unit mean square: [tokens, d_model].
     at::Tensor embeddings(std::span<const TokenId> tokens) const;
 
