@@ -53,27 +53,6 @@ std::vector<double> prior_counts(int scale_class) {
     return counts;
 }
 
-class Writer {
-   public:
-    void symbol(const FrequencyTable& table, int& symbol) { coder_.put(table, symbol); }
-    void raw(uint32_t& value, int count) { coder_.put_bits(value, count); }
-    std::string finish() { return coder_.finish(); }
-
-   private:
-    RangeEncoder coder_;
-};
-
-class Reader {
-   public:
-    explicit Reader(const std::string& bytes) : coder_(bytes) {}
-    void symbol(const FrequencyTable& table, int& symbol) { symbol = coder_.get(table); }
-    void raw(uint32_t& value, int count) { value = coder_.get_bits(count); }
-    void finish() const { coder_.finish(); }
-
-   private:
-    RangeDecoder coder_;
-};
-
 class Meter {
    public:
     void symbol(const FrequencyTable& table, int& symbol) { bits_ += table.bits(symbol); }
@@ -252,14 +231,14 @@ std::string CoefficientCoder::encode(const at::Tensor& quantised, const at::Tens
     at::Tensor q = quantised.to(at::kInt).contiguous().clone();
     if (q.numel() > 0 && q.abs().max().item<int32_t>() > kLargest)
         throw InputError("latent: a value is too large to code");
-    Writer writer;
+    SymbolWriter writer;
     walk(writer, q.data_ptr<int32_t>(), q.size(0), coarser);
     return writer.finish();
 }
 
 at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens, const at::Tensor& coarser) const {
     at::Tensor q = at::zeros({tokens, columns()}, at::kInt);
-    Reader reader(bytes);
+    SymbolReader reader(bytes);
     walk(reader, q.data_ptr<int32_t>(), tokens, coarser);
     reader.finish();
     return q;

@@ -66,4 +66,27 @@ class RangeDecoder {
     uint32_t code_ = 0, range_ = 0xFFFFFFFFu;
 };
 
+// The two under one face, so that what is coded is said once: a walk over values writes them with the one and fills
+// them in with the other.
+class SymbolWriter {
+   public:
+    void symbol(const FrequencyTable& table, int& symbol) { coder_.put(table, symbol); }
+    void raw(uint32_t& value, int count) { coder_.put_bits(value, count); }
+    std::string finish() { return coder_.finish(); }
+
+   private:
+    RangeEncoder coder_;
+};
+
+class SymbolReader {
+   public:
+    explicit SymbolReader(std::string_view bytes) : coder_(bytes) {}
+    void symbol(const FrequencyTable& table, int& symbol) { symbol = coder_.get(table); }
+    void raw(uint32_t& value, int count) { value = coder_.get_bits(count); }
+    void finish() const { coder_.finish(); }
+
+   private:
+    RangeDecoder coder_;
+};
+
 }  // namespace savepoint

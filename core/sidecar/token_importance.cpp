@@ -29,25 +29,6 @@ at::Tensor features_of(const CodedRun& run) {
     return at::cat({attention, attention.square(), from_end, from_end.square(), position}, 1);
 }
 
-class Writer {
-   public:
-    void symbol(const FrequencyTable& table, int& symbol) { coder_.put(table, symbol); }
-    std::string finish() { return coder_.finish(); }
-
-   private:
-    RangeEncoder coder_;
-};
-
-class Reader {
-   public:
-    explicit Reader(const std::string& bytes) : coder_(bytes) {}
-    void symbol(const FrequencyTable& table, int& symbol) { symbol = coder_.get(table); }
-    void finish() const { coder_.finish(); }
-
-   private:
-    RangeDecoder coder_;
-};
-
 class Counter {
    public:
     explicit Counter(int64_t groups) : counts_(static_cast<size_t>(groups), std::vector<double>(kSymbols, 0.2)) {}
@@ -96,14 +77,14 @@ void TokenImportance::walk(Coder& coder, at::Tensor& coarser) const {
 
 std::string TokenImportance::encode(const at::Tensor& coarser) const {
     at::Tensor copy = coarser.to(at::kInt).contiguous().clone();
-    Writer writer;
+    SymbolWriter writer;
     walk(writer, copy);
     return writer.finish();
 }
 
 at::Tensor TokenImportance::decode(const std::string& bytes, int64_t tokens) const {
     at::Tensor coarser = at::zeros({tokens, groups()}, at::kInt);
-    Reader reader(bytes);
+    SymbolReader reader(bytes);
     walk(reader, coarser);
     reader.finish();
     return coarser;
