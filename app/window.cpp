@@ -12,6 +12,7 @@
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
+#include <utility>
 
 #include "app/offscreen.h"
 #include "app/theme.h"
@@ -62,6 +63,19 @@ Window::~Window() {
     glfwTerminate();
 }
 
+namespace {
+
+// A window no larger than what the first monitor has room for: not every window manager sees to that, and some
+// displays have none.
+std::pair<int, int> fitting(int width, int height) {
+    GLFWmonitor* const monitor = glfwGetPrimaryMonitor();
+    int x = 0, y = 0, across = 0, down = 0;
+    if (monitor) glfwGetMonitorWorkarea(monitor, &x, &y, &across, &down);
+    return {across > 0 ? std::min(width, across) : width, down > 0 ? std::min(height, down) : height};
+}
+
+}  // namespace
+
 void Window::create(bool without_display) {
     glfwInitHint(GLFW_PLATFORM, without_display ? GLFW_PLATFORM_NULL : GLFW_ANY_PLATFORM);
     if (!glfwInit())
@@ -73,7 +87,8 @@ void Window::create(bool without_display) {
     glfwWindowHint(GLFW_VISIBLE, options_.visible && !without_display);
     glfwWindowHint(GLFW_SCALE_TO_MONITOR, GLFW_TRUE);
     if (without_display) glfwWindowHint(GLFW_CONTEXT_CREATION_API, GLFW_EGL_CONTEXT_API);
-    window_ = glfwCreateWindow(settings_.width, settings_.height, "Savepoint", nullptr, nullptr);
+    const auto [width, height] = fitting(settings_.width, settings_.height);
+    window_ = glfwCreateWindow(width, height, "Savepoint", nullptr, nullptr);
     if (!window_) {
         const std::string reason = glfw_error();
         glfwTerminate();
