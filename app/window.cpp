@@ -186,7 +186,7 @@ void Window::run() {
     }
 }
 
-void Window::frame() {
+void Window::frame(bool pixels) {
     glfwPollEvents();
     const auto snapshot = door_.snapshot();
     drawn_version_ = snapshot->version;
@@ -197,6 +197,13 @@ void Window::frame() {
     ImGui::NewFrame();
     shell_->draw(*snapshot);
     ImGui::Render();
+    if (pixels) draw_pixels();
+    if (graphics_->fonts.serve(views::take_missing_code_points())) frames_due_ = std::max(frames_due_, 2);
+    if (const std::string title = shell_->window_title(*snapshot); title != title_)
+        glfwSetWindowTitle(window_, (title_ = title).c_str());
+}
+
+void Window::draw_pixels() {
     int width = 0, height = 0;
     glfwGetFramebufferSize(window_, &width, &height);
     if (options_.offscreen) graphics_->offscreen.bind(std::max(width, 1), std::max(height, 1));
@@ -207,9 +214,6 @@ void Window::frame() {
     ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());
     if (options_.offscreen) graphics_->offscreen.unbind();
     glfwSwapBuffers(window_);
-    if (graphics_->fonts.serve(views::take_missing_code_points())) frames_due_ = std::max(frames_due_, 2);
-    if (const std::string title = shell_->window_title(*snapshot); title != title_)
-        glfwSetWindowTitle(window_, (title_ = title).c_str());
 }
 
 std::vector<unsigned char> Window::capture(int x, int y, int width, int height) const {

@@ -35,7 +35,8 @@ class Window {
     Window& operator=(const Window&) = delete;
 
     void run();    // until the user quits
-    void frame();  // one frame, at once; takes waiting events first
+    // One frame, at once; takes waiting events first. Without pixels it is laid out but not drawn.
+    void frame(bool pixels = true);
     void wake();   // from any thread: draw soon
     bool done() const;
     void resize(int width, int height);
@@ -51,6 +52,7 @@ class Window {
     struct Graphics;
     void create(bool without_display);
     void start_imgui();
+    void draw_pixels();
     void load_layout();
     void wait();
     float content_scale() const;

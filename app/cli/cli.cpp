@@ -25,15 +25,12 @@ struct Subcommand {
 };
 
 constexpr Subcommand kCommands[] = {
-    {"generate", cli::add_generate}, {"logits", cli::add_logits},
-    {"score", cli::add_score},       {"fit", cli::add_fit},
-    {"evaluate", cli::add_evaluate}, {"edit", cli::add_edit},
-    {"session", cli::add_session},   {"bench", cli::add_bench},
-    {"project", cli::add_project},   {"train", cli::add_train},
-    {"phi", cli::add_phi},           {"drift", cli::add_drift},
-    {"patch", cli::add_patch},       {"experiment", cli::add_experiment},
-    {"lens", cli::add_lens},         {"attention", cli::add_attention},
-    {"diagnose", cli::add_diagnose},
+    {"generate", cli::add_generate}, {"logits", cli::add_logits},       {"score", cli::add_score},
+    {"fit", cli::add_fit},           {"evaluate", cli::add_evaluate},   {"edit", cli::add_edit},
+    {"effects", cli::add_effects},   {"session", cli::add_session},     {"bench", cli::add_bench},
+    {"project", cli::add_project},   {"train", cli::add_train},         {"phi", cli::add_phi},
+    {"drift", cli::add_drift},       {"patch", cli::add_patch},         {"experiment", cli::add_experiment},
+    {"lens", cli::add_lens},         {"attention", cli::add_attention}, {"diagnose", cli::add_diagnose},
 };
 
 std::string default_model() {

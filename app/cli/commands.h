@@ -40,6 +40,7 @@ void add_score(Registry registry);
 void add_fit(Registry registry);
 void add_evaluate(Registry registry);
 void add_edit(Registry registry);
+void add_effects(Registry registry);
 void add_session(Registry registry);
 void add_bench(Registry registry);
 void add_project(Registry registry);

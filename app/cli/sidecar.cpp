@@ -3,8 +3,8 @@
 
 #include "app/cli/codecs.h"
 #include "app/cli/commands.h"
+#include "app/cli/held_out.h"
 #include "app/cli/progress_line.h"
-#include "core/sidecar/reference_text.h"
 #include "core/model/error.h"
 #include "core/model/rows.h"
 #include "core/sidecar/evaluate.h"
@@ -58,23 +58,6 @@ struct EvaluateArguments {
     std::string sidecar, corpus = "fortunes";
     int64_t tokens = 3072, length = 256, prefix = 192;
 };
-
-// Text that neither the fit nor the calibration of the references saw: the same seeded split, further on.
-TokenSplit unseen(const OpenModel& model, const EvaluateArguments& arguments, const SidecarInfo& info) {
-    if (arguments.corpus != "fortunes")
-        return split_corpus(read_corpus(arguments.corpus), model.tokenizer, arguments.length, 0, arguments.tokens,
-                            info.seed);
-    const nlohmann::json& made = info.settings;
-    const int64_t fitted = made.value("fit_tokens", int64_t{0}),
-                  calibrated = made.value("calibration_tokens", int64_t{0});
-    TokenSplit split = split_corpus(fortunes_corpus(), model.tokenizer, arguments.length,
-                                    fitted + arguments.tokens + 4 * arguments.length, calibrated, info.seed);
-    // Sequences of another length than the fit's end at other documents: four more are left out to be safe.
-    const auto seen = std::min<size_t>(split.fit.size(), (fitted + arguments.length - 1) / arguments.length + 4);
-    split.held_out.assign(split.fit.begin() + static_cast<std::ptrdiff_t>(seen), split.fit.end());
-    lay_out_as_reference_text(model.tokenizer, split.held_out);
-    return split;
-}
 
 struct Sums {
     double kl = 0, top1 = 0, nll = 0, hidden_fvu = 0, key_fvu = 0, value_fvu = 0, middle_mse = 0;
@@ -174,17 +157,12 @@ nlohmann::json figures(const Sums& sums, const Sidecar& sidecar, const ModelConf
 
 int evaluate(const Common& common, const EvaluateArguments& arguments) {
     const OpenModel model(common);
-    ReferenceFit::Result fit;
-    if (arguments.sidecar.empty())
-        fit = stored_fit(common, model.weights->sha256());
-    else
-        fit.sidecar = Sidecar::load(arguments.sidecar);
-    if (fit.sidecar->info().model_sha256 != model.weights->sha256())
-        throw FileError(arguments.sidecar, "was fitted on another model than " + common.model);
+    const ReferenceFit::Result fit = asked_fit(common, model, arguments.sidecar);
     if (arguments.prefix >= arguments.length) throw InputError("--prefix: must be below --length");
 
     Sums sums;
-    for (const auto& ids : unseen(model, arguments, fit.sidecar->info()).held_out)
+    for (const auto& ids :
+         unseen_text(model, fit.sidecar->info(), arguments.corpus, arguments.tokens, arguments.length))
         add_sequence(sums, model, *fit.sidecar, fit.elu1.get(), ids, arguments.prefix);
     if (!sums.sequences)
         throw InputError("--corpus: holds no unseen sequence of " + std::to_string(arguments.length) + " tokens");

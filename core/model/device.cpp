@@ -80,6 +80,13 @@ std::filesystem::path folder_of_libtorch() {
     return found;
 }
 
+// OMP_NUM_THREADS, by which whoever starts several programs at once shares out the processors.
+int default_threads() {
+    const char* wanted = std::getenv("OMP_NUM_THREADS");
+    const int count = wanted ? std::atoi(wanted) : 0;
+    return count > 0 ? std::min(count, usable_processors()) : usable_processors();
+}
+
 // What stands in the way of CUDA, or an empty string after libtorch_cuda was loaded and sees a device.
 std::string load_cuda() {
     const std::filesystem::path library = folder_of_libtorch() / "libtorch_cuda.so";
@@ -106,7 +113,7 @@ int usable_processors() {
 
 void set_threads(int threads) {
     if (threads < 0 || threads > 1024) throw InputError("threads: " + std::to_string(threads) + " is out of range");
-    chosen_threads = threads ? threads : usable_processors();
+    chosen_threads = threads ? threads : default_threads();
     at::set_num_threads(chosen_threads);
 }
 

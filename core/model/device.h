@@ -8,7 +8,8 @@ namespace savepoint {
 
 // Processors this process may really use (sched_getaffinity and the cgroup quota), at least 1.
 int usable_processors();
-// Sets libtorch's and our own kernels' thread count; call once, early. 0: usable_processors().
+// Sets libtorch's and our own kernels' thread count; call once, early. 0: usable_processors(), or OMP_NUM_THREADS
+// where that is fewer.
 void set_threads(int threads);
 int threads();
 std::string cpu_name();

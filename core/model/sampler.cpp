@@ -167,7 +167,9 @@ float log_probability(const at::Tensor& logits, TokenId token) {
 }
 
 at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits) {
-    if (p_logits.sizes() != q_logits.sizes()) throw InputError("kl_divergence: the two have different shapes");
+    const bool one_row = q_logits.dim() == 2 && p_logits.sizes() == q_logits.sizes().slice(1);
+    if (p_logits.sizes() != q_logits.sizes() && !one_row)
+        throw InputError("kl_divergence: the two have different shapes");
     const at::Tensor log_p = at::log_softmax(p_logits.to(at::kDouble), -1),
                      log_q = at::log_softmax(q_logits.to(at::kDouble), -1);
     const at::Tensor p = log_p.exp();

@@ -22,7 +22,7 @@ TokenId sample(const at::Tensor& logits, const SamplerSettings& settings, int64_
 
 Distribution describe(const at::Tensor& logits, int64_t top = 10);
 float log_probability(const at::Tensor& logits, TokenId token);  // nats
-// KL(p || q) in nats of two rows of logits [vocab] (or row by row for [n, vocab] -> [n]).
+// KL(p || q) in nats of two rows of logits [vocab], or row by row for q [n, vocab] -> [n] with p the same or one row.
 at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits);
 
 }  // namespace savepoint

@@ -219,6 +219,27 @@ TEST_CASE("model: what cannot be done is refused, and the cache stays as it was"
     CHECK(cache.length() == 0);
 }
 
+TEST_CASE("model: OMP_NUM_THREADS lowers the default number of threads, an asked number does not heed it") {
+    const int before = threads();
+    const char* set = std::getenv("OMP_NUM_THREADS");
+    const std::string kept = set ? set : "";
+    const auto by_default = [](const char* wanted) {
+        setenv("OMP_NUM_THREADS", wanted, 1);
+        set_threads(0);
+        return threads();
+    };
+    CHECK(by_default("1") == 1);
+    CHECK(by_default("1000000") == usable_processors());
+    CHECK(by_default("") == usable_processors());
+    CHECK(by_default("none") == usable_processors());
+    setenv("OMP_NUM_THREADS", "1", 1);
+    set_threads(3);
+    CHECK(threads() == 3);
+    if (set) setenv("OMP_NUM_THREADS", kept.c_str(), 1);
+    else unsetenv("OMP_NUM_THREADS");
+    set_threads(before);
+}
+
 TEST_CASE("model: threads do not change the decode step") {
     const int before = threads();
     std::vector<at::Tensor> results;

@@ -4,11 +4,14 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "tests/views/sample_snapshot.h"
 
 namespace savepoint::test {
 namespace {
+
+constexpr int64_t kFramesAPicture = 4;
 
 bool capture(ImGuiID, int x, int y, int width, int height, unsigned int* pixels, void* user) {
     const auto rgba = static_cast<Harness*>(user)->window().capture(x, y, width, height);
@@ -68,10 +71,12 @@ void Harness::connect(app::Door door) { door_ = std::move(door); }
 int Harness::run(const std::string& filter, const std::function<void(Harness&)>& add) {
     add(*this);
     ImGuiTestEngine_QueueTests(engine_, ImGuiTestGroup_Tests, filter.c_str(), ImGuiTestRunFlags_RunFromCommandLine);
-    while (!ImGuiTestEngine_IsTestQueueEmpty(engine_)) {
-        window_->frame();
+    for (int64_t frame = 0; !ImGuiTestEngine_IsTestQueueEmpty(engine_); ++frame) {
+        // A processor that draws for want of a graphics card takes most of a frame for its pixels.
+        const bool pixels = frame % kFramesAPicture == 0 || !wanted_picture_.empty();
+        window_->frame(pixels);
         ImGuiTestEngine_PostSwap(engine_);
-        if (wanted_picture_.empty()) continue;
+        if (wanted_picture_.empty() || !pixels) continue;
         window_->write_picture(wanted_picture_);
         wanted_picture_.clear();
     }
@@ -85,6 +90,7 @@ bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool(
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
     while (!condition()) {
         if (std::chrono::steady_clock::now() > end || ctx->IsError()) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));  // the processors are for what is waited for
         ctx->Yield();
     }
     ctx->Yield(2);

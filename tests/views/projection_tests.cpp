@@ -285,7 +285,7 @@ std::shared_ptr<const ProjectionView> project(ImGuiTestContext* ctx, Harness& h)
 void lasso_left_half(ImGuiTestContext* ctx, Harness& h, const ProjectionView& view) {
     const ImRect rect = canvas_rect(ctx);
     ctx->ItemClick("//Projection/tool/Lasso");
-    const float middle = rect.GetCenter().x;
+    const float middle = std::floor(rect.GetCenter().x);  // where the mouse really goes
     draw_around(ctx, {{rect.Min.x + 2, rect.Min.y + 2},
                       {middle, rect.Min.y + 2},
                       {middle, rect.Max.y - 2},
