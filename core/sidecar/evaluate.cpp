@@ -93,6 +93,28 @@ ResumeFidelity compared(const at::Tensor& exact, const at::Tensor& resumed, std:
     return out;
 }
 
+void check_prefix(int64_t prefix, const std::vector<TokenId>& tokens) {
+    const auto count = static_cast<int64_t>(tokens.size());
+    if (prefix < 1 || prefix >= count) {
+        throw InputError("prefix: " + std::to_string(prefix) + "; from 1 to " + std::to_string(count - 1) +
+                         ", so that tokens follow to be compared");
+    }
+}
+
+ForwardOptions all_logits() {
+    ForwardOptions options;
+    options.logits = Logits::all;
+    options.capture = false;
+    return options;
+}
+
+// Of the tokens after the prefix, on top of its decoded rows; the cache is empty.
+at::Tensor resumed_logits(const Transformer& model, const Sidecar& sidecar, KvCache& cache, const StateRows& prefix,
+                          std::span<const TokenId> after) {
+    model.restore(cache, resumed_rows(sidecar, prefix));
+    return model.prefill(cache, after, all_logits()).logits;
+}
+
 }  // namespace
 
 ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows) {
@@ -108,31 +130,36 @@ ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows
 
 ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar, const std::vector<TokenId>& tokens,
                                int64_t prefix, const std::function<bool(double)>& keep_going) {
-    const auto count = static_cast<int64_t>(tokens.size());
-    if (prefix < 1 || prefix >= count) {
-        throw InputError("prefix: " + std::to_string(prefix) + "; from 1 to " + std::to_string(count - 1) +
-                         ", so that tokens follow to be compared");
-    }
+    check_prefix(prefix, tokens);
     const auto go_on = [&](double fraction) {
         if (keep_going && !keep_going(fraction)) throw Cancelled();
     };
     const std::span<const TokenId> all(tokens);
     const auto before = all.first(static_cast<size_t>(prefix)), after = all.subspan(static_cast<size_t>(prefix));
-    ForwardOptions kept, scored;
+    ForwardOptions kept;
     kept.logits = Logits::none;
-    scored.logits = Logits::all;
-    scored.capture = false;
-    KvCache cache = model.make_cache(count);
+    KvCache cache = model.make_cache(static_cast<int64_t>(tokens.size()));
     const StateRows rows = model.prefill(cache, before, kept).rows;
     go_on(0.35);
-    const at::Tensor exact = model.prefill(cache, after, scored).logits;
+    const at::Tensor exact = model.prefill(cache, after, all_logits()).logits;
     go_on(0.65);
     cache.truncate(0);
-    model.restore(cache, resumed_rows(sidecar, rows));
-    const at::Tensor resumed = model.prefill(cache, after, scored).logits;
-    ResumeFidelity out = compared(exact, resumed, after);
+    ResumeFidelity out = compared(exact, resumed_logits(model, sidecar, cache, rows, after), after);
     out.prefix = prefix;
     go_on(1);
+    return out;
+}
+
+ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar, const std::vector<TokenId>& tokens,
+                               int64_t prefix, const StateRows& exact) {
+    check_prefix(prefix, tokens);
+    if (exact.tokens() != static_cast<int64_t>(tokens.size()) || !exact.hidden.defined() || !exact.has_kv())
+        throw InputError("rows: hidden, key and value of every token are needed");
+    const auto after = std::span<const TokenId>(tokens).subspan(static_cast<size_t>(prefix));
+    KvCache cache = model.make_cache(static_cast<int64_t>(tokens.size()));
+    const at::Tensor logits = model.unembed(exact.hidden.slice(0, prefix).select(1, model.config().layers - 1));
+    ResumeFidelity out = compared(logits, resumed_logits(model, sidecar, cache, exact.slice(0, prefix), after), after);
+    out.prefix = prefix;
     return out;
 }
 

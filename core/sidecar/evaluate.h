@@ -34,5 +34,8 @@ struct ResumeFidelity {
 };
 ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar, const std::vector<TokenId>& tokens,
                                int64_t prefix, const std::function<bool(double)>& keep_going = {});
+// The same beside an exact run that is at hand: the rows of all tokens.
+ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar, const std::vector<TokenId>& tokens,
+                               int64_t prefix, const StateRows& exact);
 
 }  // namespace savepoint

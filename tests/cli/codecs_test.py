@@ -10,7 +10,7 @@ FIELDS = ["name", "bytes_per_token", "ratio_fp16", "kl_nats", "top1_agreement", 
           "v_fvu", "mid_layer_mse", "restore_tokens_per_s", "encode_tokens_per_s", "sidecar_bytes"]
 
 with tempfile.TemporaryDirectory() as folder:
-    table = run_json("evaluate", "--codecs", *SMALL, "--ratios", "8,24", "--fit-tokens", "5120", "--no-baselines",
+    table = run_json("evaluate", "--codecs", *SMALL, "--ratios", "8,24", "--fit-tokens", "2560", "--no-baselines",
                      "--save", folder)
     small, tiny = table["codecs"]
     assert all(field in small for field in FIELDS), small

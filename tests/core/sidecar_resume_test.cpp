@@ -172,6 +172,11 @@ TEST_CASE("resuming on a full-rank sidecar's keys and values is the exact run; o
     CHECK(lossy.kl_nats > 1e-3);
     CHECK(lossy.kl_p95 >= lossy.kl_nats / 20);
     CHECK(lossy.top1_agreement <= 1);
+    const ResumeFidelity beside = resume_fidelity(shared_model(), *fitted(coarse), tokens, 40, forward(tokens));
+    CHECK(beside.kl_nats == doctest::Approx(lossy.kl_nats).epsilon(1e-3));
+    CHECK(beside.delta_nll == doctest::Approx(lossy.delta_nll).epsilon(1e-3));
+    CHECK(beside.prefix == 40);
+    CHECK_THROWS_AS(resume_fidelity(shared_model(), full(), tokens, 40, forward(text_ids()).slice(0, 59)), InputError);
     CHECK_THROWS_AS(resume_fidelity(shared_model(), full(), tokens, 60), InputError);
     CHECK_THROWS_AS(resume_fidelity(shared_model(), full(), tokens, 0), InputError);
     CHECK_THROWS_AS(resume_fidelity(shared_model(), full(), tokens, 40, [](double) { return false; }), Cancelled);
