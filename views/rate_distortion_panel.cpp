@@ -82,6 +82,21 @@ void figures_tooltip(const CodecView& c) {
     ImGui::EndTooltip();
 }
 
+std::string on_one_line(const std::string& text) {
+    std::string out;
+    for (const char c : text) c == '\n' ? out += "\\n" : out += c;
+    return drawable(out);
+}
+
+// Why a codec cannot be tried on the current thought; empty: it can.
+std::string why_not(const Snapshot& snapshot, const CodecView& codec) {
+    constexpr size_t kShortest = 8;
+    if (!codec.at_hand) return "Only its figures are known: compare codecs to have it again.";
+    if (!snapshot.path || snapshot.path->tokens.size() < kShortest)
+        return "Generate a thought of at least 8 tokens first.";
+    return {};
+}
+
 }  // namespace
 
 double RateDistortionPanel::loss(const CodecView& codec) const {
@@ -171,7 +186,7 @@ std::vector<RateDistortionPanel::Mark> RateDistortionPanel::marks(const RateDist
     return all;
 }
 
-void RateDistortionPanel::draw_plot(const RateDistortionView& view, ImVec2 size) {
+void RateDistortionPanel::draw_plot(Frame& frame, const RateDistortionView& view, ImVec2 size) {
     const std::vector<Mark> all = marks(view);
     const ImVec2 origin = ImGui::GetCursorScreenPos();
     ImGui::InvisibleButton("plot", size);
@@ -214,7 +229,7 @@ void RateDistortionPanel::draw_plot(const RateDistortionView& view, ImVec2 size)
     for (const Mark& mark : all) {
         const ImVec2 at{x.at(mark.x), y.at(mark.y)};
         // Area as the speed of restoring, beside replay's.
-        const double speed = mark.codec->restore_tokens_per_s / std::max(1.0, view.replay_tokens_per_s);
+        const double speed = mark.codec->restore_tokens_per_s / view.replay_tokens_per_s;
         const float radius =
             em() * std::clamp(0.22f * static_cast<float>(std::sqrt(std::isfinite(speed) ? speed : 1)), 0.2f, 0.9f);
         draw->AddCircleFilled(at, radius, with_alpha(kind_colour(mark.codec->kind), 0.75f));
@@ -225,6 +240,62 @@ void RateDistortionPanel::draw_plot(const RateDistortionView& view, ImVec2 size)
     if (nearest == nullptr) return;
     figures_tooltip(*nearest->codec);
     if (clicked) chosen_ = nearest->codec->name;
+    if (hovered && ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left)) try_on_path(frame, *nearest->codec);
+}
+
+void RateDistortionPanel::try_on_path(Frame& frame, const CodecView& codec) const {
+    if (why_not(frame.snapshot, codec).empty()) frame.submit(command::TryCodec{frame.snapshot.current, codec.name});
+}
+
+void RateDistortionPanel::draw_trial_figures(const CodecTrialView& trial) const {
+    const CodecView& c = trial.codec;
+    const auto dim = [](const std::string& text) {
+        ImGui::PushStyleColor(ImGuiCol_Text, palette::text_dim);
+        ImGui::TextWrapped("%s", text.c_str());
+        ImGui::PopStyleColor();
+    };
+    ImGui::TextWrapped("%s bytes a token, %sx smaller. KL %s nats, top-1 %s",
+                       formatted("%.0f", c.bytes_per_token).c_str(), formatted("%.1f", c.ratio_fp16).c_str(),
+                       formatted("%.5f", c.kl_nats).c_str(), formatted("%.1f %%", 100 * c.top1_agreement).c_str());
+    tooltip(
+        "Of this thought: bytes of the decoded prefix, everything counted, beside fp16; what resuming from it does to "
+        "the "
+        "next-token distribution of the tokens that follow. Short prefixes cost more a token.");
+    dim("over " + std::to_string(trial.followers) + " tokens after a decoded prefix of " +
+        std::to_string(trial.prefix) + "; restored " +
+        formatted("%.1f", c.restore_tokens_per_s / trial.replay_tokens_per_s) + "x as fast as replay.");
+    if (trial.exact_text.empty() && trial.resumed_text.empty()) return;
+    const auto line = [](const char* label, const std::string& text, ImU32 colour) {
+        ImGui::PushStyleColor(ImGuiCol_Text, colour);
+        ImGui::TextWrapped("%s: %s", label, on_one_line(text).c_str());
+        ImGui::PopStyleColor();
+    };
+    line("exact", trial.exact_text, palette::text);
+    line("from z", trial.resumed_text, trial.agreement == trial.greedy_tokens ? palette::good : palette::accent);
+    tooltip("What the model says after the whole thought, greedily, from its exact and from its decoded state.");
+    dim(std::to_string(trial.agreement) + " of " + std::to_string(trial.greedy_tokens) +
+        " tokens before the first that differs");
+}
+
+const CodecView* RateDistortionPanel::chosen(const RateDistortionView& view) const {
+    for (const CodecView& codec : view.codecs)
+        if (codec.name == chosen_ && codec.part == kPartNames[part_]) return &codec;
+    return nullptr;
+}
+
+void RateDistortionPanel::draw_trial(Frame& frame, const CodecView& codec) {
+    const std::string problem = why_not(frame.snapshot, codec);
+    ImGui::BeginDisabled(!problem.empty());
+    if (ImGui::Button("Try on this thought")) try_on_path(frame, codec);
+    ImGui::EndDisabled();
+    tooltip(problem.empty()
+                ? "Encodes the first half of the current thought's path with this codec, decodes it, and lets the "
+                  "model go on from there, beside the exact run. A double click on its point does the same."
+                : problem.c_str());
+    ImGui::SameLine();
+    ImGui::TextUnformatted(codec.name.c_str());
+    const auto& trial = frame.snapshot.codec_trial;
+    if (trial && trial->thought == frame.snapshot.current && trial->codec.name == chosen_) draw_trial_figures(*trial);
 }
 
 void RateDistortionPanel::draw_cells(const CodecView& c) const {
@@ -243,7 +314,7 @@ void RateDistortionPanel::draw_cells(const CodecView& c) const {
     cell(format_bytes(static_cast<double>(c.sidecar_bytes)));
 }
 
-void RateDistortionPanel::draw_table(const RateDistortionView& view) {
+void RateDistortionPanel::draw_table(Frame& frame, const RateDistortionView& view) {
     constexpr ImGuiTableFlags flags = ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_ScrollX |
                                       ImGuiTableFlags_ScrollY | ImGuiTableFlags_Resizable |
                                       ImGuiTableFlags_SizingFixedFit;
@@ -264,6 +335,7 @@ void RateDistortionPanel::draw_table(const RateDistortionView& view) {
         if (ImGui::Selectable(codec.name.c_str(), codec.name == chosen_, ImGuiSelectableFlags_SpanAllColumns))
             chosen_ = codec.name;
         if (ImGui::IsItemHovered()) figures_tooltip(codec);
+        if (ImGui::IsItemHovered() && ImGui::IsMouseDoubleClicked(ImGuiMouseButton_Left)) try_on_path(frame, codec);
         draw_cells(codec);
     }
     ImGui::EndTable();
@@ -281,9 +353,18 @@ void RateDistortionPanel::draw(Frame& frame) {
     }
     draw_progress(*view);
     draw_choices(*view);
-    const float room = ImGui::GetContentRegionAvail().y;
-    draw_plot(*view, {ImGui::GetContentRegionAvail().x, std::max(8 * em(), 0.55f * room)});
-    draw_table(*view);
+    const ImVec2 room = ImGui::GetContentRegionAvail();
+    const float height = std::max(8 * em(), 0.6f * room.y);
+    const bool beside = chosen(*view) != nullptr;
+    draw_plot(frame, *view, {beside ? 0.48f * room.x : room.x, height});
+    if (beside) ImGui::SameLine();
+    if (beside) {
+        if (ImGui::BeginChild("trial", {0, height})) draw_trial(frame, *chosen(*view));
+        ImGui::EndChild();
+    } else {
+        small_label("Click a point or a row to use that codec on your own thought.", palette::text_dim);
+    }
+    draw_table(frame, *view);
 }
 
 std::vector<std::pair<std::string, std::function<void(Frame&)>>> RateDistortionPanel::actions() {

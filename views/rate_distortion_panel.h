@@ -29,8 +29,12 @@ class RateDistortionPanel : public Panel {
     void draw_progress(const RateDistortionView& view) const;
     void draw_choices(const RateDistortionView& view);
     std::vector<Mark> marks(const RateDistortionView& view) const;
-    void draw_plot(const RateDistortionView& view, ImVec2 size);
-    void draw_table(const RateDistortionView& view);
+    void draw_plot(Frame& frame, const RateDistortionView& view, ImVec2 size);
+    const CodecView* chosen(const RateDistortionView& view) const;  // null: none of the part that is shown
+    void draw_trial(Frame& frame, const CodecView& codec);
+    void draw_trial_figures(const CodecTrialView& trial) const;
+    void try_on_path(Frame& frame, const CodecView& codec) const;
+    void draw_table(Frame& frame, const RateDistortionView& view);
     void draw_cells(const CodecView& codec) const;
     double loss(const CodecView& codec) const;
 

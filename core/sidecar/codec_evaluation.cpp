@@ -77,6 +77,54 @@ nlohmann::json described(const CodecFigures& f) {
             {"restore_tokens_per_s", number_or_null(f.restore_tokens_per_s)}};
 }
 
+CodecFigures codec_figures_from(const nlohmann::json& described, const std::string& file) {
+    const Fields fields(described, file, "figures");
+    const auto list = [&](const std::string& key) {
+        std::vector<double> values;
+        for (const nlohmann::json& value : fields.array(key)) values.push_back(number_or_nan(value));
+        return values;
+    };
+    CodecFigures f;
+    f.name = fields.text("name");
+    f.kind = fields.text("kind");
+    try {
+        f.part = coded_part_from(fields.text("part"));
+    } catch (const InputError& error) {
+        fields.refuse("part", error.what());
+    }
+    f.tokens = fields.integer("tokens", 0, int64_t{1} << 60);
+    f.sidecar_bytes = fields.integer("sidecar_bytes", 0, int64_t{1} << 60);
+    for (const auto& [key, to] : std::initializer_list<std::pair<const char*, double*>>{
+             {"bytes_per_token", &f.bytes_per_token},
+             {"ratio_fp16", &f.ratio_fp16},
+             {"kl_nats", &f.kl_nats},
+             {"kl_p95", &f.kl_p95},
+             {"top1_agreement", &f.top1_agreement},
+             {"delta_nll", &f.delta_nll},
+             {"hidden_fvu", &f.hidden_fvu},
+             {"hidden_fvu_standardised", &f.hidden_fvu_standardised},
+             {"hidden_cosine", &f.hidden_cosine},
+             {"k_fvu", &f.k_fvu},
+             {"v_fvu", &f.v_fvu},
+             {"mid_layer_mse", &f.mid_layer_mse},
+             {"attention_error", &f.attention_error},
+             {"greedy_agreement_tokens", &f.long_runs.greedy_agreement},
+             {"encode_tokens_per_s", &f.encode_tokens_per_s},
+             {"restore_tokens_per_s", &f.restore_tokens_per_s}})
+        *to = fields.number(key);
+    for (const auto& [key, to] : std::initializer_list<std::pair<const char*, std::vector<double>*>>{
+             {"hidden_fvu_layers", &f.hidden_fvu_layers},
+             {"k_fvu_layers", &f.k_fvu_layers},
+             {"v_fvu_layers", &f.v_fvu_layers},
+             {"hidden_mse_layers", &f.hidden_mse_layers},
+             {"k_mse_heads", &f.k_mse_heads},
+             {"v_mse_heads", &f.v_mse_heads},
+             {"attention_error_layers", &f.attention_error_layers},
+             {"drift_kl_rounds", &f.long_runs.drift_kl}})
+        *to = list(key);
+    return f;
+}
+
 CodecEvaluation::CodecEvaluation(const Transformer& model, std::vector<std::vector<TokenId>> sequences,
                                  Settings settings)
     : model_(model), sequences_(std::move(sequences)), settings_(settings) {

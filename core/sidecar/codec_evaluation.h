@@ -36,6 +36,7 @@ struct CodecFigures {
     double encode_tokens_per_s = NAN, restore_tokens_per_s = NAN;
 };
 nlohmann::json described(const CodecFigures& figures);
+CodecFigures codec_figures_from(const nlohmann::json& described, const std::string& file);  // throws FileError
 
 // Sequences of prefix + followers tokens, run once exactly and then compared with any number of codecs.
 // The prefix's first exact_first tokens are restored by replay of their ids, at no byte (run_codec.h).

@@ -25,6 +25,25 @@ std::shared_ptr<const RunCodec> made(const TensorFile& file, const nlohmann::jso
     throw FileError(path, "is coded as \"" + kind + "\", which this Savepoint does not know");
 }
 
+nlohmann::json description_of(const std::map<std::string, std::string>& metadata, const std::string& path) {
+    const auto format = metadata.find("format"), described = metadata.find("codec");
+    if (format == metadata.end() || format->second != kFormat || described == metadata.end())
+        throw FileError(path, "is not a Savepoint codec; fit one, or choose another file");
+    return parse_json(described->second, path);
+}
+
+CodecInfo info_of(const Fields& fields) {
+    CodecInfo info;
+    info.version = static_cast<int>(fields.integer("version", kVersion, kVersion));
+    info.model_sha256 = fields.text("model_sha256");
+    info.data_sha256 = fields.text("data_sha256");
+    info.fitted_tokens = fields.integer("fitted_tokens", 0, int64_t{1} << 60);
+    info.seed = fields.unsigned_integer("seed");
+    info.settings = fields.any("settings");
+    info.figures = fields.any("figures");
+    return info;
+}
+
 }  // namespace
 
 std::string codec_file_name(std::string name) {
@@ -50,22 +69,18 @@ void save_codec(const std::string& path, const RunCodec& codec, const CodecInfo&
     write_safetensors(path, file);
 }
 
+CodecInfo read_codec_info(const std::string& path) {
+    const nlohmann::json description = description_of(read_safetensors_metadata(path), path);
+    return info_of(Fields(description, path, "codec"));
+}
+
 LoadedCodec load_codec(const std::string& path, std::shared_ptr<const Weights> weights) {
     const TensorFile file = read_safetensors(path);
-    const auto format = file.metadata.find("format"), described = file.metadata.find("codec");
-    if (format == file.metadata.end() || format->second != kFormat || described == file.metadata.end())
-        throw FileError(path, "is not a Savepoint codec; fit one, or choose another file");
-    const nlohmann::json description = parse_json(described->second, path);
+    const nlohmann::json description = description_of(file.metadata, path);
     const Fields fields(description, path, "codec");
     LoadedCodec loaded;
-    CodecInfo& info = loaded.info;
-    info.version = static_cast<int>(fields.integer("version", kVersion, kVersion));
-    info.model_sha256 = fields.text("model_sha256");
-    info.data_sha256 = fields.text("data_sha256");
-    info.fitted_tokens = fields.integer("fitted_tokens", 0, int64_t{1} << 60);
-    info.seed = fields.unsigned_integer("seed");
-    info.settings = fields.any("settings");
-    info.figures = fields.any("figures");
+    loaded.info = info_of(fields);
+    const CodecInfo& info = loaded.info;
     check_digest(file, path);
     if (info.model_sha256 != weights->sha256())
         throw FileError(path, "was fitted on another model (" + info.model_sha256.substr(0, 12) +

@@ -25,6 +25,9 @@ std::string codec_file_name(std::string name);
 // One safetensors file of format "savepoint-codec". Loading throws FileError for a file that is damaged, of another
 // format, or of another model than `weights`.
 void save_codec(const std::string& path, const RunCodec& codec, const CodecInfo& info);
+// Without the codec itself: of a file of hundreds of megabytes only what it says about itself is read, and no digest is
+// checked. Throws FileError for another format or version.
+CodecInfo read_codec_info(const std::string& path);
 struct LoadedCodec {
     std::shared_ptr<const RunCodec> codec;
     CodecInfo info;

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include "core/sidecar/coded_run.h"
+#include <algorithm>
+
 #include "core/model/error.h"
+#include "core/sidecar/coded_run.h"
 
 namespace savepoint {
 
@@ -17,6 +19,13 @@ double divergence(const at::Tensor& exact, const at::Tensor& other) {
 }
 
 }  // namespace
+
+int64_t GreedyPair::agreement() const {
+    const size_t most = std::min(exact.size(), resumed.size());
+    size_t same = 0;
+    while (same < most && exact[same] == resumed[same]) ++same;
+    return static_cast<int64_t>(same);
+}
 
 // Tokens chosen one after another: what was chosen, from which logits, and the state that it left.
 struct LongRuns::Run {
@@ -91,9 +100,7 @@ StateRows LongRuns::decoded(const StateRows& rows, std::span<const TokenId> ids)
 void LongRuns::agree(std::span<const TokenId> prefix, const StateRows& rows) {
     const Run exact = resumed(rows, prefix.back(), settings_.greedy_tokens);
     const Run other = resumed(decoded(rows, prefix), prefix.back(), settings_.greedy_tokens);
-    size_t same = 0;
-    while (same < exact.chosen.size() && exact.chosen[same] == other.chosen[same]) ++same;
-    agreed_ += static_cast<double>(same);
+    greedy_.push_back({exact.chosen, other.chosen});
 }
 
 void LongRuns::drift(std::span<const TokenId> prefix, const StateRows& rows) {
@@ -118,7 +125,9 @@ LongRunFigures LongRuns::figures() const {
     LongRunFigures out;
     if (next_ == 0) return out;
     const auto n = static_cast<double>(next_);
-    if (settings_.greedy_tokens > 0) out.greedy_agreement = agreed_ / n;
+    double agreed = 0;
+    for (const GreedyPair& pair : greedy_) agreed += static_cast<double>(pair.agreement());
+    if (settings_.greedy_tokens > 0) out.greedy_agreement = agreed / n;
     for (const double kl : drift_) out.drift_kl.push_back(kl / n);
     return out;
 }

@@ -26,6 +26,12 @@ struct LongRunFigures {
     std::vector<double> drift_kl;
 };
 
+// What follows a prefix, greedily: from its exact and from its decoded state.
+struct GreedyPair {
+    std::vector<TokenId> exact, resumed;
+    int64_t agreement() const;  // tokens before the first that differs
+};
+
 // A codec that stores keys and values, on sequences of which the first `prefix` tokens are used; a sequence a step.
 class LongRuns {
    public:
@@ -33,7 +39,8 @@ class LongRuns {
              std::shared_ptr<const RunCodec> codec, LongRunSettings settings);
     bool done() const { return next_ == sequences_.size(); }
     void step();
-    LongRunFigures figures() const;  // of the sequences so far
+    LongRunFigures figures() const;                                    // of the sequences so far
+    const std::vector<GreedyPair>& greedy() const { return greedy_; }  // a pair for each of them
 
    private:
     struct Run;
@@ -47,7 +54,7 @@ class LongRuns {
     std::shared_ptr<const RunCodec> codec_;
     LongRunSettings settings_;
     size_t next_ = 0;
-    double agreed_ = 0;
+    std::vector<GreedyPair> greedy_;
     std::vector<double> drift_;
 };
 

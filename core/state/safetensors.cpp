@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -217,6 +218,20 @@ TensorFile from_safetensors(const std::string& bytes, const std::string& name) {
 }
 
 TensorFile read_safetensors(const std::string& path) { return from_safetensors(read_file(path), path); }
+
+std::map<std::string, std::string> read_safetensors_metadata(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw FileError(path, "cannot be opened");
+    uint64_t length = 0;
+    file.read(reinterpret_cast<char*>(&length), kLengthBytes);
+    if (!file || length > kLongestHeader) throw FileError(path, "is no safetensors file");
+    std::string text(length, ' ');
+    file.read(text.data(), static_cast<std::streamsize>(length));
+    if (!file) throw FileError(path, "is cut off in its header");
+    const json header = parse_json(text, path);
+    if (!header.is_object()) throw FileError(path, "the safetensors header is not a JSON object");
+    return header.contains(kMetadata) ? metadata_from(header[kMetadata], path) : std::map<std::string, std::string>();
+}
 
 void write_safetensors(const std::string& path, const TensorFile& file) {
     write_atomically(path, to_safetensors(file));

@@ -20,6 +20,7 @@ struct TensorFile {
 std::string to_safetensors(const TensorFile& file);                              // bytes
 TensorFile from_safetensors(const std::string& bytes, const std::string& name);  // throws FileError(name, ..)
 TensorFile read_safetensors(const std::string& path);
+std::map<std::string, std::string> read_safetensors_metadata(const std::string& path);  // of the header alone
 void write_safetensors(const std::string& path, const TensorFile& file);  // atomic
 
 // Temporary file beside it, fsync, rename, fsync of the folder.

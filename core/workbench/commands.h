@@ -143,6 +143,13 @@ struct FitSidecar {
 struct CompareCodecs {
     RateDistortionSettings settings;
 };
+// A codec of Snapshot::rate_distortion, by name, on a thought's own path: Snapshot::codec_trial. prefix 0: half of it.
+struct TryCodec {
+    ThoughtId thought;
+    std::string codec;
+    int64_t prefix = 0;
+    int64_t greedy_tokens = 24;
+};
 // Trains a learned codec, in the background: Snapshot::training. With the settings of one that was cut off, it goes on.
 struct TrainCodec {
     TrainingSettings settings;
@@ -206,7 +213,7 @@ using Command =
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
+                 command::CompareCodecs, command::TryCodec, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
                  command::ShowAttention, command::Diagnose, command::TrainCodec, command::RunExperiment,
                  command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
                  command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,

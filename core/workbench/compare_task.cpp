@@ -4,6 +4,7 @@
 
 #include "core/workbench/codec_view.h"
 #include "core/workbench/desk.h"
+#include "core/workbench/stored_codecs.h"
 
 namespace savepoint {
 CompareTask::CompareTask(Desk& desk, RateDistortionSettings settings)
@@ -11,7 +12,7 @@ CompareTask::CompareTask(Desk& desk, RateDistortionSettings settings)
       desk_(desk),
       settings_(std::move(settings)),
       job_(desk.transformer(), desk.tokenizer(), settings_) {
-    if (!desk.fit_folder.empty()) folder_ = (std::filesystem::path(desk.fit_folder) / "codecs").string();
+    folder_ = codec_folder(desk);
     publish(Phase::working);
 }
 
@@ -32,10 +33,13 @@ Step CompareTask::step() {
 
 // Only what was fitted on this text: the others are made from their settings again.
 void CompareTask::store(const RateDistortion::Judged& one) {
-    if (folder_.empty() || one.figures.sidecar_bytes < 4096) return;
+    codecs_.back().at_hand = true;
+    const std::string& name = one.figures.name;
+    if (folder_.empty() || one.figures.sidecar_bytes < 4096) return desk_.codecs.put(name, one.codec);
     std::filesystem::create_directories(folder_);
-    codecs_.back().file = (std::filesystem::path(folder_) / codec_file_name(one.figures.name)).string();
+    codecs_.back().file = (std::filesystem::path(folder_) / codec_file_name(name)).string();
     save_codec(codecs_.back().file, *one.codec, job_.info(one.figures));
+    desk_.codecs.put(name, codecs_.back().file);
 }
 
 void CompareTask::publish(Phase phase, const std::string& error) {

@@ -16,6 +16,7 @@
 #include "core/state/session.h"
 #include "core/workbench/analyses.h"
 #include "core/workbench/causal_runs.h"
+#include "core/workbench/codec_shelf.h"
 #include "core/workbench/commands.h"
 #include "core/workbench/lens_task.h"
 #include "core/workbench/memory_budget.h"
@@ -70,6 +71,7 @@ struct Desk {
     KnownScale drift_scale;
     KnownLens tuned_lens;
     PreviewMemory preview;
+    CodecShelf codecs;
     SessionView session;
     SessionHold hold;  // of the folder of the session
     MemoryBudget memory;

@@ -18,6 +18,7 @@
 #include "core/workbench/rows_task.h"
 #include "core/workbench/session_task.h"
 #include "core/workbench/train_task.h"
+#include "core/workbench/try_codec_task.h"
 
 namespace savepoint {
 namespace {
@@ -161,6 +162,10 @@ class Handler {
         desk_.need_model();
         desk_.tasks.stop(TaskKind::fit);
         desk_.tasks.add(std::make_unique<FitTask>(desk_, c.settings));
+    }
+    void operator()(const command::TryCodec& c) {
+        desk_.need_model();
+        desk_.tasks.add(std::make_unique<TryCodecTask>(desk_, c));
     }
     void operator()(const command::CompareCodecs& c) {
         desk_.need_model();
@@ -314,6 +319,8 @@ class Handler {
         if (shows(patch)) desk_.publisher.set_patch(nullptr);
         if (read) desk_.publisher.set_lens(nullptr);
         if (attention && attention->token.thought == id) desk_.publisher.set_attention(nullptr);
+        const auto& trial = desk_.publisher.codec_trial();
+        if (trial && trial->thought == id) desk_.publisher.set_codec_trial(nullptr);
     }
 
     void deselect() {
@@ -394,6 +401,7 @@ std::string title_of(const Command& command) {
                                  [](const command::Diagnose&) { return "Looking for collapse"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
+                                 [](const command::TryCodec&) { return "Trying a codec"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },
                                  [](const command::RunExperiment&) { return "Running an experiment"; },
                                  [](const command::LoadSidecar&) { return "Loading a sidecar"; },

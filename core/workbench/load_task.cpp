@@ -6,6 +6,7 @@
 #include "core/workbench/desk.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/session_task.h"
+#include "core/workbench/stored_codecs.h"
 #include "core/workbench/views.h"
 
 namespace savepoint {
@@ -84,6 +85,7 @@ void LoadTask::adopt() {
         start_new_session(desk_);
     }
     adopt_stored_fit(desk_, std::move(loaded_->fit));
+    if (!same_model) show_stored_codecs(desk_);
     desk_.publisher.path_changed();
 }
 

@@ -71,6 +71,11 @@ void Publisher::set_rate_distortion(std::shared_ptr<const RateDistortionView> vi
     touch();
 }
 
+void Publisher::set_codec_trial(std::shared_ptr<const CodecTrialView> view) {
+    parts_.codec_trial = std::move(view);
+    touch();
+}
+
 void Publisher::set_drift(std::shared_ptr<const DriftView> view) {
     parts_.drift = std::move(view);
     touch();
@@ -140,6 +145,7 @@ void Publisher::graph_replaced() {
     set_patch(nullptr);
     set_lens(nullptr);
     set_attention(nullptr);
+    set_codec_trial(nullptr);
     graph_urgent_ = true;
     path_changed();
 }

@@ -31,6 +31,7 @@ class Publisher {
     void set_patch(std::shared_ptr<const PatchView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
+    void set_codec_trial(std::shared_ptr<const CodecTrialView> view);
     void set_experiment(std::shared_ptr<const ExperimentView> view);
     void set_training(std::shared_ptr<const TrainingView> view);
     const ModelView& model() const { return *parts_.model; }
@@ -47,6 +48,8 @@ class Publisher {
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
     const std::shared_ptr<const ExperimentView>& experiment() const { return parts_.experiment; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
+
+    const std::shared_ptr<const CodecTrialView>& codec_trial() const { return parts_.codec_trial; }
 
     void tokens_appended(ThoughtId thought);
     void tokens_changed(ThoughtId thought, int64_t first, int64_t count);  // own tokens, whose figures changed

@@ -177,6 +177,7 @@ struct ReconstructionView {
 struct CodecView {
     std::string name, kind, part;  // part: "hidden", "kv" or "full"
     std::string file;              // where it is stored; empty: nowhere
+    bool at_hand = false;          // can be tried (command::TryCodec)
     double bytes_per_token = 0, ratio_fp16 = 0;
     int64_t sidecar_bytes = 0;
     double kl_nats = NAN, kl_p95 = NAN, top1_agreement = NAN, delta_nll = NAN;
@@ -193,6 +194,17 @@ struct RateDistortionView {
     RateDistortionSettings settings;
     std::vector<CodecView> codecs;
     double replay_tokens_per_s = NAN;
+};
+
+// A codec on a thought's own path (command::TryCodec): the first `prefix` tokens decoded, those that follow compared; and
+// what the model says after the whole path, greedily, from its exact and from its decoded state.
+struct CodecTrialView {
+    ThoughtId thought = 0;
+    CodecView codec;  // its figures on this path
+    int64_t prefix = 0, followers = 0;
+    double replay_tokens_per_s = NAN;
+    int64_t greedy_tokens = 0, agreement = 0;  // agreement: tokens before the first that differs
+    std::string exact_text, resumed_text;      // empty: a codec of hidden states alone, which nothing resumes from
 };
 
 // A training, growing while it runs (core/sidecar/codec_training.h).
@@ -262,6 +274,7 @@ struct Snapshot {
     std::shared_ptr<const TrajectoryView> trajectory;
     std::shared_ptr<const ReconstructionView> reconstruction;
     std::shared_ptr<const RateDistortionView> rate_distortion;
+    std::shared_ptr<const CodecTrialView> codec_trial;
     std::shared_ptr<const TrainingView> training;
     std::shared_ptr<const ProjectionView> projection;
     std::shared_ptr<const DriftView> drift;

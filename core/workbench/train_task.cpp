@@ -80,10 +80,14 @@ void TrainTask::store() {
         file_ = (std::filesystem::path(folder_) / codec_file_name(job_.codec()->name())).string();
         save_codec(file_, *job_.codec(), job_.info(job_.judged().back().figures));
         judged_.back().file = file_;
+        desk_.codecs.put(judged_.back().name, file_);
         std::error_code ignored;
         std::filesystem::remove(checkpoint_, ignored);
         desk_.notices.info("stored the trained codec in " + file_);
+    } else {
+        desk_.codecs.put(judged_.back().name, job_.codec());
     }
+    judged_.back().at_hand = true;
     const auto before = desk_.publisher.rate_distortion();
     auto together = before ? std::make_shared<RateDistortionView>(*before) : std::make_shared<RateDistortionView>();
     if (!before) together->phase = Phase::ready;

@@ -145,6 +145,10 @@ TEST_CASE("a codec's file gives the same bytes and rows; damaged and foreign fil
     const LoadedCodec loaded = load_codec(path, shared_weights());
     CHECK(loaded.info.seed == 42);
     CHECK(loaded.codec->name() == codec->name());
+    const CodecInfo alone = read_codec_info(path);
+    CHECK(alone.seed == 42);
+    CHECK(alone.fitted_tokens == 1536);
+    CHECK(alone.model_sha256 == info.model_sha256);
     const CodedRun run = run_texts().back().run();
     const std::string bytes = codec->encode(run);
     CHECK(loaded.codec->encode(run) == bytes);
@@ -159,7 +163,33 @@ TEST_CASE("a codec's file gives the same bytes and rows; damaged and foreign fil
     info.model_sha256 = std::string(64, '0');
     save_codec(path, *codec, info);
     CHECK_THROWS_AS(load_codec(path, shared_weights()), FileError);
+    CHECK_THROWS_AS(read_codec_info((folder / "none").string()), FileError);
+    write_atomically(path, read_file(path).substr(0, 100));
+    CHECK_THROWS_AS(read_codec_info(path), FileError);
     std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a codec's figures come back from what its file says of them, and nonsense is refused") {
+    CodecFigures figures;
+    figures.name = "transform kv 8x";
+    figures.kind = "transform";
+    figures.part = CodedPart::full;
+    figures.tokens = 768;
+    figures.bytes_per_token = 734.5;
+    figures.kl_nats = 0.25;
+    figures.k_fvu_layers = {0.5, 0.125};
+    figures.long_runs.drift_kl = {0.1, NAN};
+    const nlohmann::json text = nlohmann::json::parse(described(figures).dump());
+    const CodecFigures back = codec_figures_from(text, "a file");
+    CHECK(described(back).dump() == described(figures).dump());
+    CHECK(back.part == CodedPart::full);
+    CHECK(std::isnan(back.hidden_fvu));
+    nlohmann::json other = text;
+    other["part"] = "soul";
+    CHECK_THROWS_AS(codec_figures_from(other, "a file"), FileError);
+    other = text;
+    other.erase("kl_nats");
+    CHECK_THROWS_AS(codec_figures_from(other, "a file"), FileError);
 }
 
 TEST_CASE("states that are not finite are refused") {

@@ -67,6 +67,58 @@ TEST_CASE("codecs are compared in the background, published as they come, stored
     CHECK(first.starts_with(large.name + ",transform,kv,"));
     CHECK(second.starts_with(small.name));
     CHECK_FALSE(std::getline(lines, none));
+
+    // Both on a thought of one's own: twice the bytes go on more like the exact run.
+    const ThoughtId own =
+        bench->after(raw("The lighthouse keeper had lived alone for thirty years, and every evening he", greedy(12)))
+            ->current;
+    const int64_t length = static_cast<int64_t>(bench->now()->path->tokens.size());
+    bench->after(command::TryCodec{own, small.name, 16, 8}, true);
+    const auto rough = bench->now()->codec_trial;
+    REQUIRE(rough);
+    CHECK(rough->thought == own);
+    CHECK(rough->codec.name == small.name);
+    CHECK(rough->prefix == 16);
+    CHECK(rough->followers == length - 16);
+    CHECK(rough->codec.kl_nats > 0);
+    CHECK(rough->codec.ratio_fp16 == doctest::Approx(23040 / rough->codec.bytes_per_token));
+    bench->after(command::TryCodec{own, large.name, 0, 8}, true);
+    const auto fine = bench->now()->codec_trial;
+    CHECK(fine->prefix == length / 2);
+    CHECK(fine->codec.k_fvu < rough->codec.k_fvu);
+    CHECK(fine->exact_text == rough->exact_text);
+    CHECK((fine->agreement == 8) == (fine->exact_text == fine->resumed_text));
+    // The exact text is what the thought goes on with.
+    bench->after(command::Continue{own, greedy(8)});
+    std::string said;
+    const auto& tokens = bench->now()->path->tokens;
+    for (size_t i = static_cast<size_t>(length); i < tokens.size(); ++i) said += tokens[i]->text;
+    CHECK(fine->exact_text == said);
+
+    bench->after(command::TryCodec{own, "no such codec", 0, 8}, true);
+    CHECK(errors_of(*bench->now()).find("no such codec") != std::string::npos);
+    bench->after(command::TryCodec{own, small.name, 4, 8}, true);
+    CHECK(errors_of(*bench->now()).find("prefix is 4") != std::string::npos);
+
+    // The next start finds them again, with their figures.
+    const auto next = Bench::ready(with_folder(folder));
+    const auto stored = next->now()->rate_distortion;
+    REQUIRE(stored);
+    CHECK(stored->phase == Phase::ready);
+    REQUIRE(stored->codecs.size() == 2);
+    for (const CodecView& one : stored->codecs) {
+        const CodecView& before = one.name == large.name ? large : small;
+        CHECK(one.at_hand);
+        CHECK(one.bytes_per_token == before.bytes_per_token);
+        CHECK(one.kl_nats == before.kl_nats);
+        CHECK(one.k_fvu_layers == before.k_fvu_layers);
+    }
+    const ThoughtId again =
+        next->after(raw("The lighthouse keeper had lived alone for thirty years", greedy(8)))->current;
+    next->after(command::TryCodec{again, large.name, 0, 4}, true);
+    CHECK(errors_of(*next->now()) == "");
+    REQUIRE(next->now()->codec_trial);
+    CHECK(next->now()->codec_trial->codec.kl_nats < 0.5);
 }
 
 TEST_CASE("a comparison that is cancelled, or has no text, leaves the workbench as it was") {

@@ -218,6 +218,15 @@ void register_others(Harness& harness) {
         picture_of_all(ctx, h, "rate-distortion");
         ctx->SetRef("//Rate and distortion");
         ctx->ItemClick("**/transform kv 16x");
+        picture_of_all(ctx, h, "rate-distortion-tried");
+        ctx->ItemClick("**/Try on this thought");
+        IM_CHECK_EQ(count<command::TryCodec>(h.submitted()), 1);
+        IM_CHECK_EQ(last<command::TryCodec>(h.submitted()).thought, h.snapshot()->current);
+        IM_CHECK(last<command::TryCodec>(h.submitted()).codec == "transform kv 16x");
+        ctx->ItemDoubleClick("**/transform kv 8x");
+        IM_CHECK(last<command::TryCodec>(h.submitted()).codec == "transform kv 8x");
+        ctx->ItemDoubleClick("**/quantized int2 g32");  // of which only the figures are known
+        IM_CHECK_EQ(count<command::TryCodec>(h.submitted()), 2);
         ctx->ItemClick("Compare codecs");
         IM_CHECK_EQ(count<command::CompareCodecs>(h.submitted()), 1);
         IM_CHECK_EQ(last<command::CompareCodecs>(h.submitted()).settings.prefix, 192);

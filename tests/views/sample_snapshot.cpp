@@ -337,6 +337,7 @@ std::shared_ptr<const RateDistortionView> rate_distortion() {
         codec.bytes_per_token = bytes, codec.ratio_fp16 = raw / bytes, codec.kl_nats = kl, codec.kl_p95 = 3 * kl;
         codec.top1_agreement = 1 - std::sqrt(kl), codec.delta_nll = kl / 2, codec.k_fvu = codec.v_fvu = fvu;
         if (std::string(part) == "full") codec.hidden_fvu = fvu;
+        codec.at_hand = codec.kind == "transform";
         codec.restore_tokens_per_s = 3000, codec.encode_tokens_per_s = 2500, codec.sidecar_bytes = 84'000'000;
         view.codecs.push_back(codec);
     };
@@ -350,6 +351,19 @@ std::shared_ptr<const RateDistortionView> rate_distortion() {
         add("quantized int" + std::to_string(bits) + " g32", "quantized", "kv", 1440.0 * bits + 1440, 23040,
             0.4 * std::pow(4.0, -bits), 2.0 * std::pow(4.0, -bits));
     return std::make_shared<RateDistortionView>(view);
+}
+
+std::shared_ptr<const CodecTrialView> codec_trial(const Snapshot& snapshot) {
+    CodecTrialView view;
+    view.thought = snapshot.current;
+    for (const CodecView& codec : snapshot.rate_distortion->codecs)
+        if (codec.name == "transform kv 16x") view.codec = codec;
+    view.prefix = 20, view.followers = 21, view.replay_tokens_per_s = 410;
+    view.greedy_tokens = 24, view.agreement = 17;
+    view.exact_text =
+        " and the sailors sang.\nIn the morning there was a letter at his door, written in a hand that he knew";
+    view.resumed_text = " and the sailors sang.\nIn the morning there was a letter at his window, and he read it twice";
+    return std::make_shared<CodecTrialView>(view);
 }
 
 // Forty rounds of sixty, the KL term not on yet.
@@ -432,6 +446,7 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->projection = sample_projection(*snapshot->trajectory, 1);
     snapshot->reconstruction = reconstruction();
     snapshot->rate_distortion = rate_distortion();
+    snapshot->codec_trial = codec_trial(*snapshot);
     snapshot->training = training();
     snapshot->jobs = std::make_shared<std::vector<JobView>>(jobs());
     snapshot->log = std::make_shared<std::vector<LogLine>>(log_lines());
