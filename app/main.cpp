@@ -38,13 +38,14 @@ std::string default_model() {
     return named && *named ? named : SAVEPOINT_DEFAULT_MODEL;
 }
 
-std::unique_ptr<Workbench> open_workbench(const Arguments& arguments, int64_t memory_budget) {
+std::unique_ptr<Workbench> open_workbench(const Arguments& arguments, const app::Settings& settings) {
     WorkbenchOptions options;
     options.data_folder = arguments.data;
     options.device = arguments.device;
     options.threads = arguments.threads;
     options.fit_when_missing = !arguments.no_fit;
-    options.memory_budget = memory_budget;
+    options.memory_budget = settings.memory_budget;
+    options.mark_threshold = settings.mark_threshold;
     auto workbench = std::make_unique<Workbench>(options);
     workbench->submit(command::LoadModel{arguments.model.empty() ? default_model() : arguments.model});
     if (!arguments.session.empty()) workbench->submit(command::OpenSession{arguments.session});
@@ -57,7 +58,7 @@ app::Door door_of(Workbench& workbench) {
 
 int run_window(const Arguments& arguments) {
     app::Settings settings = app::load_settings(app::config_folder());
-    const auto workbench = open_workbench(arguments, settings.memory_budget);
+    const auto workbench = open_workbench(arguments, settings);
     {
         app::Window window(settings, door_of(*workbench));
         workbench->on_change([&] { window.wake(); });
@@ -78,7 +79,7 @@ int take_screenshot(const Arguments& arguments) {
         std::cerr << "savepoint: --size: WIDTHxHEIGHT is expected, from 320x240 to 8192x8192\n";
         return 2;
     }
-    const auto workbench = open_workbench(arguments, settings.memory_budget);
+    const auto workbench = open_workbench(arguments, settings);
     app::WindowOptions options;
     options.without_display = true, options.keep_layout = false;
     app::Window window(settings, door_of(*workbench), options);

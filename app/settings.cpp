@@ -90,6 +90,8 @@ Settings load_settings(const std::string& folder) {
     read(all, "recent", settings.recent);
     read(all, "closed", settings.closed);
     read(all, "tour_seen", settings.tour_seen);
+    read(all, "mark_threshold", settings.mark_threshold);
+    if (!(settings.mark_threshold >= 0 && settings.mark_threshold <= 100)) settings.mark_threshold = kMarkThreshold;
     read(all, "memory_budget", settings.memory_budget);
     settings.memory_budget = std::max<int64_t>(settings.memory_budget, -1);
     std::string colour;
@@ -113,6 +115,7 @@ void save_settings(const Settings& settings) {
                       {"recent", settings.recent},
                       {"closed", settings.closed},
                       {"tour_seen", settings.tour_seen},
+                      {"mark_threshold", settings.mark_threshold},
                       {"memory_budget", settings.memory_budget}};
     std::error_code error;
     fs::create_directories(settings.folder, error);

@@ -18,6 +18,7 @@ struct Settings {
     std::vector<std::string> recent;  // session folders, latest first
     std::vector<std::string> closed;  // titles of panels that are not shown
     bool tour_seen = false;
+    double mark_threshold = kMarkThreshold;  // anomaly percentile
     int64_t memory_budget = -1;  // bytes of the states of all thoughts; 0: no limit, -1: what the workbench takes
     std::string folder;          // where it was read from; empty: nothing is written (tests)
 

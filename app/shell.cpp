@@ -101,6 +101,7 @@ void Shell::draw(const Snapshot& snapshot) {
     draw_dialogs(frame);
     settings_.colour = ui_.colour;
     settings_.generate = ui_.generate;
+    settings_.mark_threshold = snapshot.mark_threshold;
     settings_.closed.clear();
     for (const auto& panel : panels_)
         if (!panel->open) settings_.closed.push_back(panel->title());

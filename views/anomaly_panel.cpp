@@ -13,11 +13,15 @@
 namespace savepoint::views {
 namespace {
 
-constexpr float kNotable = 95;  // percentile
-constexpr float kTop = 106;     // of the time line, so that its highest marks are whole
+constexpr float kTop = 112;  // of the time line, so that there is room for marks
 constexpr const char* kPercentileTip =
     "Percentile: the share of calibration tokens of the same layer, head and position range whose distance is smaller. "
     "95 means that only 5 in 100 ordinary tokens lie as far out.";
+constexpr const char* kMarkTip =
+    "A token is marked when its percentile (of the mean squared distance over layers and heads) is at least this; "
+    "drag, "
+    "or Ctrl+click to type. 99.9: about one in 1,000 tokens of ordinary text, as far as so many were seen at its "
+    "positions. 100: only above all that calibration saw. Marks show here, in the transcript and on thoughts.";
 constexpr const char* kDistanceTip =
     "Distance: Mahalanobis distance of the read-out phi(q) S / phi(q) n from its reference, divided by the root of the "
     "head dimension. About 1 for ordinary text.";
@@ -55,6 +59,23 @@ int64_t group_of_layer(const SidecarView& sidecar, int64_t layer) {
         if (layer >= sidecar.groups[g].first_block && layer <= sidecar.groups[g].last_block)
             return static_cast<int64_t>(g);
     return -1;
+}
+
+// After the selected one, from the start again at the end; null when none is marked.
+const TokenView* next_mark(const Snapshot& snapshot) {
+    if (snapshot.path == nullptr) return nullptr;
+    const TokenView* first = nullptr;
+    for (const auto& token : snapshot.path->tokens) {
+        if (!token->marked) continue;
+        if (token->position > snapshot.selected.position) return token.get();
+        if (first == nullptr) first = token.get();
+    }
+    return first;
+}
+
+void go_to_next_mark(Frame& frame) {
+    if (const TokenView* token = next_mark(frame.snapshot))
+        frame.submit(command::Select{{token->thought, token->position}});
 }
 
 float left_margin() { return std::max(small_width("100"), small_width("token")) + 0.7f * em(); }
@@ -112,6 +133,29 @@ void AnomalyPanel::draw_controls(Frame& frame) {
         "n.\n"
         "elu + 1: phi(x) = x + 1 for x > 0, exp(x) otherwise (Katharopoulos et al. 2020, eq. 7).\n"
         "identity: phi(x) = x, read as phi(q) S / t.");
+    draw_mark_controls(frame);
+}
+
+void AnomalyPanel::draw_mark_controls(Frame& frame) {
+    if (!dragging_) threshold_ = frame.snapshot.mark_threshold;
+    flow(8.6f * em());
+    ImGui::SetNextItemWidth(8.6f * em());
+    const double least = 50, most = 100;
+    if (ImGui::DragScalar("##mark", ImGuiDataType_Double, &threshold_, 0.1f, &least, &most, "mark from %.1f",
+                          ImGuiSliderFlags_AlwaysClamp))
+        frame.submit(command::SetMarkThreshold{threshold_});
+    dragging_ = ImGui::IsItemActive();
+    tooltip(kMarkTip);
+    int64_t marks = 0;
+    if (frame.snapshot.path)
+        for (const auto& token : frame.snapshot.path->tokens) marks += token->marked;
+    const std::string label = std::to_string(marks) + " marked";
+    flow(button_width(label.c_str()));
+    ImGui::BeginDisabled(marks == 0);
+    if (ImGui::Button((label + "###marks").c_str())) go_to_next_mark(frame);
+    ImGui::EndDisabled();
+    tooltip(marks == 0 ? "No token of this path is as unusual as the threshold asks for."
+                       : "Selects the next marked token of this path.");
 }
 
 void AnomalyPanel::draw_legend() const {
@@ -292,23 +336,28 @@ void AnomalyPanel::draw_token_marks(const Frame& frame, float top, float bottom)
         mark(frame.snapshot.selected.position, palette::accent, 1.5f);
 }
 
-void AnomalyPanel::draw_time_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const {
+void AnomalyPanel::draw_time_curve(ImDrawList* draw, const AnomalyView& view, double threshold, ImVec2 low,
+                                   ImVec2 high) const {
     const auto y_of = [&](float percentile) { return high.y - (high.y - low.y) * percentile / kTop; };
     const int64_t bin = axis_.bin(), end = std::min(axis_.end(), view.scored);
     std::vector<ImVec2> line;
+    std::vector<float> marks;
     for (int64_t start = axis_.first() / bin * bin; start < end; start += bin) {
         float most = NAN;
         for (int64_t token = start; token < std::min(end, start + bin); ++token)
             most = std::fmax(most, token_percentile(view, token));
         if (std::isnan(most)) continue;
         const float left = axis_.x_of(static_cast<double>(start)), right = axis_.x_of(static_cast<double>(start + bin));
-        draw->AddRectFilled({left, y_of(most)}, {right, high.y},
-                            with_alpha(most >= kNotable ? palette::warning : palette::accent, 0.16f));
+        draw->AddRectFilled(
+            {left, y_of(most)}, {right, high.y},
+            is_marked(most, threshold) ? with_alpha(palette::bad, 0.4f) : with_alpha(palette::accent, 0.16f));
         line.push_back({(left + right) / 2, y_of(most)});
+        if (is_marked(most, threshold)) marks.push_back(line.back().x);
     }
     if (line.size() > 1) draw->AddPolyline(line.data(), static_cast<int>(line.size()), palette::accent, 1.5f);
-    for (const ImVec2& at : line)
-        if (at.y <= y_of(kNotable)) draw->AddCircleFilled(at, 0.2f * em(), palette::warning);
+    const float half = 0.3f * em();
+    for (const float x : marks)
+        draw->AddTriangleFilled({x - half, low.y}, {x + half, low.y}, {x, low.y + 1.5f * half}, palette::bad);
 }
 
 void AnomalyPanel::token_input(Frame& frame, int64_t token) const {
@@ -338,14 +387,14 @@ void AnomalyPanel::draw_time_line(Frame& frame, float height) {
                    format_number(percentile), 1);
     }
     draw->PushClipRect(low, high, true);
-    draw_time_curve(draw, view, low, high);
+    draw_time_curve(draw, view, threshold_, low, high);
     draw->PopClipRect();
-    for (float x = low.x; x < high.x; x += 8)
-        draw->AddLine({x, y_of(kNotable)}, {std::min(high.x, x + 4), y_of(kNotable)}, palette::warning);
+    const float mark = y_of(static_cast<float>(threshold_));
+    for (float x = low.x; x < high.x; x += 8) draw->AddLine({x, mark}, {std::min(high.x, x + 4), mark}, palette::bad);
     draw_token_marks(frame, low.y, high.y);
     axis_.draw_labels(draw, high.y + 2);
     axis_title(draw, at, "token's percentile");
-    small_text(draw, {high.x, at.y}, palette::warning, "- - 95th percentile", 1);
+    small_text(draw, {high.x, at.y}, palette::bad, "- - marked from " + format_number(threshold_, 4) + " on", 1);
     axis_title(draw, {at.x, high.y + 2}, "token");
     const ImVec2 mouse = ImGui::GetMousePos();
     if (ImGui::IsItemHovered() && mouse.x >= low.x && mouse.x < high.x) token_input(frame, axis_.token_at(mouse.x));
@@ -372,6 +421,10 @@ void AnomalyPanel::draw(Frame& frame) {
         draw_layers(frame, map);
     ImGui::Dummy({0, 0.2f * em()});
     draw_time_line(frame, std::max(least, std::min(ImGui::GetContentRegionAvail().y, 16 * em())));
+}
+
+std::vector<std::pair<std::string, std::function<void(Frame&)>>> AnomalyPanel::actions() {
+    return {{"Select the next marked token", go_to_next_mark}};
 }
 
 }  // namespace savepoint::views

@@ -20,17 +20,19 @@ class AnomalyPanel : public Panel {
                "the whole path.";
     }
     void draw(Frame& frame) override;
+    std::vector<std::pair<std::string, std::function<void(Frame&)>>> actions() override;
 
    private:
     bool draw_missing(Frame& frame) const;
     void draw_controls(Frame& frame);
+    void draw_mark_controls(Frame& frame);
     void draw_legend() const;
     void draw_heads(Frame& frame, float height);
     void heads_input(Frame& frame, const Grid& grid, int64_t token);
     void draw_layers(Frame& frame, float height);
     void layers_input(Frame& frame, const Grid& grid);
     void draw_time_line(Frame& frame, float height);
-    void draw_time_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const;
+    void draw_time_curve(ImDrawList* draw, const AnomalyView& view, double threshold, ImVec2 low, ImVec2 high) const;
     void draw_token_marks(const Frame& frame, float top, float bottom) const;
     void token_input(Frame& frame, int64_t token) const;
     bool average_heads(const AnomalyView& view);  // true: something is new
@@ -38,8 +40,10 @@ class AnomalyPanel : public Panel {
     ImU32 colour(float value) const;
     void focus(Frame& frame, int64_t layer);
 
-    int mode_ = 0;     // 0: layers x heads at the selected token; 1: layers x tokens
-    int measure_ = 0;  // 0: percentile; 1: distance
+    int mode_ = 0;                       // 0: layers x heads at the selected token; 1: layers x tokens
+    int measure_ = 0;                    // 0: percentile; 1: distance
+    double threshold_ = kMarkThreshold;  // while it is dragged, ahead of the snapshot
+    bool dragging_ = false;
     int64_t picked_layer_ = -1;
     TokenAxis axis_;
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "views/chart.h"
 #include "views/palette.h"
 #include "views/widgets.h"
 
@@ -62,6 +63,15 @@ bool same_thoughts(const GraphView& a, const GraphView& b) {
 }
 
 TokenRef end_of(const ThoughtView& thought) { return {thought.id, thought.path_tokens - 1}; }
+
+// Of the pennant and the count, for a font of `em` pixels.
+float marks_width(const ThoughtView& thought, float em) {
+    if (thought.marks == 0) return 0;
+    const std::string count = std::to_string(thought.marks);
+    return 0.75f * em + ImGui::GetFont()->CalcTextSizeA(em, FLT_MAX, 0, count.c_str()).x;
+}
+
+float dot_width(const ThoughtView& thought, float em) { return std::isnan(thought.max_anomaly) ? 0 : 0.9f * em; }
 
 }  // namespace
 
@@ -262,14 +272,46 @@ void GraphPanel::draw_nodes(Frame& frame, ImDrawList* list) {
         char id[32];
         std::snprintf(id, sizeof id, "thought %lld", static_cast<long long>(thought.id));
         ImGui::SetCursorScreenPos(low);
+        ImGui::SetNextItemAllowOverlap();
         if (ImGui::InvisibleButton(id, {std::max(2.0f, high.x - low.x), std::max(2.0f, high.y - low.y)},
                                    ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight))
             react(frame, thought);
         const bool hovered = ImGui::IsItemHovered();
         if (ImGui::IsItemHovered(ImGuiHoveredFlags_ForTooltip)) draw_tooltip(thought);
         draw_node(frame, list, i, low, high, hovered);
+        if (thought.marks > 0 && detail() != Detail::block) draw_marks(frame, thought, low, high);
     }
     ImGui::PopItemFlag();
+}
+
+// The pennant on a card, with the number of marked tokens: a button of its own.
+void GraphPanel::draw_marks(Frame& frame, const ThoughtView& thought, ImVec2 low, ImVec2 high) {
+    const float em = std::round(ImGui::GetFontSize() * camera_.zoom()), width = marks_width(thought, em);
+    const float top = detail() == Detail::card ? low.y + 0.5f * em : (low.y + high.y - 1.2f * em) / 2;
+    const ImVec2 at = {high.x - 0.55f * em - dot_width(thought, em) - width, top};
+    char id[32];
+    std::snprintf(id, sizeof id, "marks %lld", static_cast<long long>(thought.id));
+    ImGui::SetCursorScreenPos({at.x - 2, at.y - 2});
+    const bool pressed = ImGui::InvisibleButton(id, {std::max(4.0f, width + 4), std::max(4.0f, 1.2f * em + 4)});
+    ImDrawList* list = ImGui::GetWindowDrawList();
+    if (ImGui::IsItemHovered())
+        list->AddRectFilled(ImGui::GetItemRectMin(), ImGui::GetItemRectMax(), with_alpha(palette::bad, 0.3f), 3);
+    list->AddLine({at.x + 1, at.y + 0.15f * em}, {at.x + 1, at.y + 1.1f * em}, palette::bad, 1.5f);
+    list->AddTriangleFilled({at.x + 1, at.y + 0.15f * em}, {at.x + 0.6f * em, at.y + 0.4f * em},
+                            {at.x + 1, at.y + 0.65f * em}, palette::bad);
+    list->AddText(ImGui::GetFont(), em, {at.x + 0.7f * em, at.y}, palette::text, std::to_string(thought.marks).c_str());
+    char about[200];
+    std::snprintf(about, sizeof about,
+                  "%lld of its own tokens marked: an anomaly percentile of at least %.4g, the threshold set under "
+                  "Anomaly. Click: the first of them.",
+                  static_cast<long long>(thought.marks), frame.snapshot.mark_threshold);
+    tooltip(about);
+    if (!pressed) return;
+    const TokenRef first{thought.id, thought.first_mark};
+    if (find_token(frame.snapshot, first))
+        frame.submit(command::Select{first});
+    else
+        frame.submit(command::RewindHere{first});
 }
 
 void GraphPanel::react(Frame& frame, const ThoughtView& thought) {
@@ -304,7 +346,8 @@ void GraphPanel::draw_node(const Frame& frame, ImDrawList* list, size_t index, I
 void GraphPanel::draw_card(ImDrawList* list, const ThoughtView& thought, ImVec2 low, ImVec2 high) const {
     // Whole font sizes only: each size that is drawn is kept as glyphs in the atlas.
     const float em = std::round(ImGui::GetFontSize() * camera_.zoom()), pad = 0.55f * em;
-    const float marks = (thought.bookmarked ? 1.2f : 0.0f) * em + (std::isnan(thought.max_anomaly) ? 0.0f : 0.9f * em);
+    const float flag = thought.marks > 0 ? marks_width(thought, em) + 0.4f * em : 0;
+    const float marks = (thought.bookmarked ? 1.2f : 0.0f) * em + dot_width(thought, em) + flag;
     const float left = low.x + 4 * camera_.zoom() + pad;
     const bool full = detail() == Detail::card;
     const float top = full ? low.y + 0.5f * em : (low.y + high.y - 1.2f * em) / 2;
@@ -316,6 +359,7 @@ void GraphPanel::draw_card(ImDrawList* list, const ThoughtView& thought, ImVec2 
         list->AddCircleFilled({x - 0.3f * em, top + 0.6f * em}, 0.3f * em, anomaly_colour(thought.max_anomaly), 12);
         x -= 0.9f * em;
     }
+    x -= flag;
     if (thought.bookmarked) draw_star(list, {x - 0.5f * em, top + 0.55f * em}, 0.55f * em, palette::warning, true);
     if (!full) return;
     char facts[96];
@@ -367,6 +411,9 @@ void GraphPanel::draw_tooltip(const ThoughtView& thought) const {
     if (!std::isnan(thought.mean_log_probability))
         ImGui::Text("mean log-probability %.3f nats", thought.mean_log_probability);
     if (!std::isnan(thought.max_anomaly)) ImGui::Text("highest anomaly percentile %.1f", thought.max_anomaly);
+    if (thought.marks > 0)
+        ImGui::Text("%lld tokens marked, the first at %lld", static_cast<long long>(thought.marks),
+                    static_cast<long long>(thought.first_mark));
     ImGui::Text("%s in memory (%s)", format_bytes(static_cast<double>(thought.bytes)).c_str(),
                 thought.has_kv ? thought.has_hidden ? "keys, values, hidden states" : "keys and values"
                                : "ids only, replayed when needed");

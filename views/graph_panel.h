@@ -39,6 +39,7 @@ class GraphPanel : public Panel {
     void draw_nodes(Frame& frame, ImDrawList* list);
     void draw_legend(ImDrawList* list, ImVec2 low) const;
     void draw_node(const Frame& frame, ImDrawList* list, size_t index, ImVec2 low, ImVec2 high, bool hovered) const;
+    void draw_marks(Frame& frame, const ThoughtView& thought, ImVec2 low, ImVec2 high);
     void draw_card(ImDrawList* list, const ThoughtView& thought, ImVec2 low, ImVec2 high) const;
     void draw_outline(const Frame& frame, ImDrawList* list, size_t index, ImVec2 low, ImVec2 high, bool hovered) const;
     void react(Frame& frame, const ThoughtView& thought);

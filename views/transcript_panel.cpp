@@ -267,11 +267,12 @@ void TranscriptPanel::draw_text(const FlowPiece& piece, const TokenView& token, 
     list->AddText({low.x, y}, background == palette::background ? plain : readable_on(background), first, last);
 }
 
-// Edited tokens carry an orange bar below, branch points a small fork in the colours of the edges that leave there,
-// and the first token of a thought a bar in the thought's colour.
+// Marked tokens carry a pennant, edited ones an orange bar below, branch points a small fork in the colours of the
+// edges that leave there, and the first token of a thought a bar in the thought's colour.
 void TranscriptPanel::draw_marks(const Frame& frame, const TokenView& token, ImVec2 low, ImVec2 high) {
     ImDrawList* list = ImGui::GetWindowDrawList();
     const PathView& path = *frame.snapshot.path;
+    if (token.marked) draw_pennant(list, low, 0.42f * ImGui::GetFontSize());
     if (token.edited) list->AddRectFilled({low.x, high.y - 1}, {high.x, high.y + 2}, palette::edited, 1);
     const auto index = static_cast<size_t>(token.position);
     if (index > 0 && index < path.tokens.size() && path.tokens[index - 1]->thought != token.thought)

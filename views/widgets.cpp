@@ -202,6 +202,8 @@ void token_tooltip(const TokenView& token) {
     if (!std::isnan(token.log_probability))
         fact("log-probability", printed("%.3f nats", token.log_probability) + printed("  (p = %.3g)", p));
     if (!std::isnan(token.anomaly)) fact("anomaly", printed("percentile %.1f", token.anomaly));
+    if (token.marked)
+        ImGui::TextColored(colour4(palette::bad), "marked: as unusual as the threshold set under Anomaly asks for");
     if (!std::isnan(token.hidden_fvu))
         fact("reconstruction", printed("FVU %.4f of the hidden states", token.hidden_fvu));
     if (!std::isnan(token.entropy)) fact("next-token entropy", printed("%.2f nats", token.entropy));
@@ -308,6 +310,13 @@ const char* edge_name(EdgeKind kind) {
             return "merge";
     }
     return "?";
+}
+
+void draw_pennant(ImDrawList* list, ImVec2 corner, float side) {
+    const float rim = side + 2.5f;
+    list->AddTriangleFilled({corner.x - 1, corner.y - 1}, {corner.x + rim, corner.y - 1},
+                            {corner.x - 1, corner.y + rim}, palette::background);
+    list->AddTriangleFilled(corner, {corner.x + side, corner.y}, {corner.x, corner.y + side}, palette::bad);
 }
 
 void draw_star(ImDrawList* list, ImVec2 centre, float radius, ImU32 colour, bool filled) {

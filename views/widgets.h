@@ -33,6 +33,8 @@ void property(const char* name, const std::string& value, const char* help = nul
 void progress_bar(float fraction, const std::string& text, float width);                // fraction < 0: unknown
 bool icon_button(const char* id, const char* tip, void (*draw)(ImDrawList*, ImVec2 centre, float radius, ImU32));
 const char* edge_name(EdgeKind kind);  // "continuation", ...
+// A pennant in the upper left corner of what lies right and below of `corner`: the mark of an anomalous token.
+void draw_pennant(ImDrawList* list, ImVec2 corner, float side);
 void draw_star(ImDrawList* list, ImVec2 centre, float radius, ImU32 colour, bool filled);
 std::string format_duration(double seconds);  // "0.4 s", "2 min 05 s"; "-" for NaN
 

@@ -75,7 +75,7 @@ nlohmann::json rows_of(const at::Tensor& values) {  // [a, b] -> [[...], ...]
     return rows;
 }
 
-int score(const Common& common, const std::string& prompt, bool chat, FeatureMap map) {
+int score(const Common& common, const std::string& prompt, bool chat, FeatureMap map, double threshold) {
     const OpenModel model(common);
     const std::vector<TokenId> ids = encode_prompt(model, prompt, chat);
     const ReferenceFit::Result fit = stored_fit(common, model.weights->sha256());
@@ -91,7 +91,8 @@ int score(const Common& common, const std::string& prompt, bool chat, FeatureMap
         nlohmann::json token{{"id", ids[i]},
                              {"text", model.tokenizer.piece(ids[i])},
                              {"score", scores.token[at].item<double>()},
-                             {"percentile", scores.token_percentile[at].item<double>()}};
+                             {"percentile", scores.token_percentile[at].item<double>()},
+                             {"marked", is_marked(scores.token_percentile[at].item<float>(), threshold)}};
         if (common.json) token["percentile_by_layer_head"] = rows_of(scores.percentile[at]);
         tokens.push_back(std::move(token));
     }
@@ -99,13 +100,15 @@ int score(const Common& common, const std::string& prompt, bool chat, FeatureMap
         print_json({{"phi", to_string(map)},
                     {"fitted_tokens", reference.fitted_tokens()},
                     {"calibration_tokens", reference.calibration_tokens()},
+                    {"threshold", threshold},
                     {"tokens", tokens}});
         return 0;
     }
-    std::cout << "percentile\tscore\ttoken\n";
+    std::cout << "percentile\tscore\ttoken\tmark\n";
     for (const auto& token : tokens)
         std::cout << token["percentile"].get<double>() << "\t" << token["score"].get<double>() << "\t"
-                  << token["text"].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+                  << token["text"].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                  << (token["marked"].get<bool>() ? "\tmarked" : "") << "\n";
     return 0;
 }
 
@@ -168,6 +171,7 @@ void add_score(Registry registry) {
     struct Arguments {
         std::string prompt, phi = "elu1";
         bool chat = false;
+        double threshold = kMarkThreshold;
     };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* command = add_command(registry, "score", "Anomaly scores of every token of a prompt");
@@ -175,9 +179,13 @@ void add_score(Registry registry) {
     command->add_flag("--chat", arguments->chat, "The prompt is a user's message in the chat template");
     command->add_option("--phi", arguments->phi, "Feature map of the linear-attention state: identity or elu1")
         ->capture_default_str();
+    command->add_option("--threshold", arguments->threshold, "Anomaly percentile from which on a token is marked")
+        ->check(CLI::Range(0, 100))
+        ->capture_default_str();
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] {
-            return score(common, arguments->prompt, arguments->chat, feature_map_from(arguments->phi));
+            return score(common, arguments->prompt, arguments->chat, feature_map_from(arguments->phi),
+                         arguments->threshold);
         };
     });
 }

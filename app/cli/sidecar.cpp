@@ -63,7 +63,7 @@ constexpr int64_t kTimedSequences = 8;
 
 struct Sums {
     double kl = 0, top1 = 0, nll = 0, hidden_fvu = 0, key_fvu = 0, value_fvu = 0, middle_mse = 0;
-    int64_t sequences = 0, scored = 0, above_95 = 0;
+    int64_t sequences = 0, scored = 0, above_95 = 0, marked = 0;
     double encode_seconds = 0, restore_seconds = 0, replay_seconds = 0;
     int64_t timed_tokens = 0, tokens = 0;
 };
@@ -87,6 +87,7 @@ void add_anomaly(Sums& sums, const OpenModel& model, const AnomalyReference* ref
     const AnomalyScores scores = reference->score(read_out(query, rows.key, rows.value, reference->map()), 0);
     sums.scored += scores.token_percentile.numel();
     sums.above_95 += (scores.token_percentile > 95.0).sum().item<int64_t>();
+    sums.marked += (scores.token_percentile >= kMarkThreshold).sum().item<int64_t>();
 }
 
 void add_timings(Sums& sums, const OpenModel& model, const Sidecar& sidecar, const StateRows& rows,
@@ -153,8 +154,12 @@ nlohmann::json figures(const Sums& sums, const Sidecar& sidecar, const ModelConf
                           {"replay_tokens_per_s", static_cast<double>(sums.timed_tokens) / sums.replay_seconds},
                           {"held_out_tokens", sums.tokens},
                           {"prefix", prefix}};
-    if (sums.scored)
-        result["anomaly_above_95th_percentile"] = static_cast<double>(sums.above_95) / static_cast<double>(sums.scored);
+    if (sums.scored) {
+        const auto scored = static_cast<double>(sums.scored);
+        result["anomaly_above_95th_percentile"] = static_cast<double>(sums.above_95) / scored;
+        result["anomaly_marked"] = static_cast<double>(sums.marked) / scored;
+        result["mark_threshold"] = kMarkThreshold;
+    }
     return result;
 }
 

@@ -101,6 +101,10 @@ struct ResumeEdit {
 struct SetFeatureMap {
     FeatureMap map;
 };
+// From which anomaly percentile on, 0..100, a token is marked; kept in the session.
+struct SetMarkThreshold {
+    double percentile;
+};
 struct SetTrajectory {
     std::vector<ThoughtId> thoughts;
     int64_t group = -1;
@@ -212,11 +216,12 @@ using Command =
     std::variant<command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken,
                  command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
-                 command::SetFeatureMap, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-                 command::CompareCodecs, command::TryCodec, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
-                 command::ShowAttention, command::Diagnose, command::TrainCodec, command::RunExperiment,
-                 command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
-                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
-                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
+                 command::SetFeatureMap, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume,
+                 command::FitSidecar, command::CompareCodecs, command::TryCodec, command::CompareRuns,
+                 command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::Diagnose,
+                 command::TrainCodec, command::RunExperiment, command::PauseTraining, command::StopTraining,
+                 command::Project, command::WriteFile, command::LoadSidecar, command::NewSession, command::SaveSession,
+                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
+                 command::DismissError>;
 
 }  // namespace savepoint

@@ -9,7 +9,11 @@
 namespace savepoint {
 
 Desk::Desk(WorkbenchOptions options_in, std::function<void()> wake_in)
-    : options(std::move(options_in)), wake(std::move(wake_in)), memory(options.memory_budget), tasks(notices) {}
+    : options(std::move(options_in)),
+      wake(std::move(wake_in)),
+      mark_threshold(options.mark_threshold),
+      memory(options.memory_budget),
+      tasks(notices) {}
 
 const LoadedModel& Desk::need_model() const {
     if (!model) throw InputError("no model is loaded; open a model file first");

@@ -65,6 +65,7 @@ struct Desk {
     ThoughtId current = 0, generating = 0;
     TokenRef selected;
     FeatureMap map = FeatureMap::elu1;
+    double mark_threshold = kMarkThreshold;
     TrajectoryChoice trajectory;
     Analyses analyses;
     ProjectionBook projection;

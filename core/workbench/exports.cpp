@@ -99,13 +99,13 @@ Latent path_latents(const Desk& desk, ThoughtId path) {
 }  // namespace
 
 std::string transcript_csv(Desk& desk) {
-    Table table("position,thought,id,text,prompt,special,edited,log_probability,entropy,anomaly,hidden_fvu");
+    Table table("position,thought,id,text,prompt,special,edited,log_probability,entropy,anomaly,hidden_fvu,marked");
     for (const PathSpan& span : desk.graph.path(need_path(desk))) {
         const Thought& thought = desk.graph.at(span.thought);
         for (int64_t i = 0; i < span.count; ++i) {
             const TokenView token = token_view(desk, thought, i);
             table.row(token.position, token.thought, token.id, token.text, token.prompt, token.special, token.edited,
-                      token.log_probability, token.entropy, token.anomaly, token.hidden_fvu);
+                      token.log_probability, token.entropy, token.anomaly, token.hidden_fvu, token.marked);
         }
     }
     return table.text();

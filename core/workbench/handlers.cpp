@@ -116,6 +116,12 @@ class Handler {
         desk_.publisher.touch();
         desk_.analyses.map_changed(desk_);
     }
+    void operator()(const command::SetMarkThreshold& c) {
+        if (!(c.percentile >= 0 && c.percentile <= 100))
+            throw InputError("the threshold of marks is a percentile: from 0 to 100");
+        desk_.mark_threshold = c.percentile;
+        desk_.publisher.marks_changed(desk_);
+    }
     void operator()(const command::SetTrajectory& c) { set_trajectory(c); }
     void operator()(const command::Project& c) {
         if (c.settings.source != ProjectionSource::file) {
@@ -390,6 +396,7 @@ std::string title_of(const Command& command) {
                                  [](const command::SetNote&) { return "Writing a note"; },
                                  [](const command::Bookmark&) { return "Bookmarking"; },
                                  [](const command::RemoveThought&) { return "Removing a thought"; },
+                                 [](const command::SetMarkThreshold&) { return "Setting the threshold of marks"; },
                                  [](const command::SetTrajectory&) { return "Choosing the trajectory"; },
                                  [](const command::Project&) { return "Projecting"; },
                                  [](const command::WriteFile&) { return "Writing a file"; },

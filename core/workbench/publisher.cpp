@@ -118,6 +118,14 @@ void Publisher::tokens_changed(ThoughtId thought, int64_t first, int64_t count) 
     tokens_appended(thought);
 }
 
+void Publisher::marks_changed(const Desk& desk) {
+    for (auto& [thought, tokens] : tokens_)
+        for (auto& token : tokens)
+            if (token && token->marked != is_marked(token->anomaly, desk.mark_threshold)) token.reset();
+    for (const auto& [id, thought] : desk.graph.thoughts()) stale_thoughts_.insert(id);
+    path_changed();
+}
+
 void Publisher::thought_changed(ThoughtId thought) {
     stale_thoughts_.insert(thought);
     graph_urgent_ = true;
@@ -177,6 +185,7 @@ void Publisher::build_status(const Desk& desk, bool slow) {
     parts_.current = desk.current;
     parts_.selected = desk.selected;
     parts_.feature_map = desk.map;
+    parts_.mark_threshold = desk.mark_threshold;
     parts_.session = desk.session;
     parts_.status.tokens_per_second = desk.tokens_per_second;
     parts_.status.rows_bytes = parts_.graph->bytes;

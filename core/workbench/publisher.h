@@ -53,6 +53,7 @@ class Publisher {
 
     void tokens_appended(ThoughtId thought);
     void tokens_changed(ThoughtId thought, int64_t first, int64_t count);  // own tokens, whose figures changed
+    void marks_changed(const Desk& desk);                                  // of any token: another threshold
     void thought_changed(ThoughtId thought);                               // added, completed, renamed
     void thought_removed(ThoughtId thought);
     void graph_replaced();

@@ -28,7 +28,16 @@ int64_t integer_or_zero(const nlohmann::json& object, const char* name) {
 nlohmann::json view_of(const Desk& desk, const std::string& app) {
     return {{"app", app},
             {"feature_map", to_string(desk.map)},
+            {"mark_threshold", desk.mark_threshold},
             {"trajectory", {{"thoughts", desk.trajectory.thoughts}, {"group", desk.trajectory.group}}}};
+}
+
+double threshold_of(const nlohmann::json& view, double otherwise) {
+    if (!view.is_object()) return otherwise;
+    const auto found = view.find("mark_threshold");
+    if (found == view.end() || !found->is_number()) return otherwise;
+    const auto percentile = found->get<double>();
+    return percentile >= 0 && percentile <= 100 ? percentile : otherwise;
 }
 
 std::string text_or_empty(const nlohmann::json& object, const char* name) {
@@ -135,6 +144,7 @@ void open_session_folder(Desk& desk, const std::string& folder) {
     lock ? desk.hold.keep(lock) : desk.hold.look_only(folder, version);
     const std::string map = text_or_empty(contents.view, "feature_map");
     if (map == to_string(FeatureMap::identity) || map == to_string(FeatureMap::elu1)) desk.map = feature_map_from(map);
+    desk.mark_threshold = threshold_of(contents.view, desk.mark_threshold);
     restore_trajectory(desk, contents.view);
     restore_selection(desk, contents, selection_of(contents));
     desk.publisher.touch();

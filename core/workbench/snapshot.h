@@ -17,6 +17,7 @@
 #include "core/workbench/causal_view.h"
 #include "core/workbench/commands.h"
 #include "core/workbench/lens_view.h"
+#include "core/workbench/marks.h"
 #include "core/workbench/projection_view.h"
 
 namespace savepoint {
@@ -68,6 +69,7 @@ struct TokenView {
     float anomaly = NAN;          // percentile 0..100
     float hidden_fvu = NAN;       // reconstruction error of this token
     bool special = false, prompt = false, edited = false;  // edited: an intervention replaced its rows
+    bool marked = false;                                   // its anomaly reaches Snapshot::mark_threshold
     ThoughtId thought = 0;                                 // that owns it
     int64_t position = 0;                                  // in the path
     std::vector<CandidateView> next;                       // ten most likely next tokens
@@ -90,6 +92,7 @@ struct ThoughtView {
     std::string note;
     bool bookmarked = false, generating = false, has_hidden = false, has_kv = false;
     float mean_log_probability = NAN, max_anomaly = NAN;
+    int64_t marks = 0, first_mark = -1;  // of its own tokens: how many are marked, the first one's position in the path
     double reward = 0;
     int64_t bytes = 0;  // of its rows in memory
 };
@@ -268,6 +271,7 @@ struct Snapshot {
     TokenRef selected;
     ThoughtId current = 0;
     FeatureMap feature_map = FeatureMap::elu1;
+    double mark_threshold = kMarkThreshold;  // percentile
     std::shared_ptr<const LatentView> latent;
     std::shared_ptr<const PreviewView> preview;
     std::shared_ptr<const AnomalyView> anomaly;

@@ -62,10 +62,13 @@ float mean_log_probability(const Thought& thought) {
     return count ? static_cast<float>(sum / static_cast<double>(count)) : NAN;
 }
 
-float max_anomaly(const Thought& thought) {
-    float most = NAN;
-    for (const TokenStats& stats : thought.stats) most = std::fmax(most, stats.anomaly);
-    return most;
+void look_for_anomalies(const Thought& thought, double threshold, ThoughtView& view) {
+    for (size_t i = 0; i < thought.stats.size(); ++i) {
+        const float percentile = thought.stats[i].anomaly;
+        view.max_anomaly = std::fmax(view.max_anomaly, percentile);
+        if (is_marked(percentile, threshold) && view.marks++ == 0)
+            view.first_mark = thought.prefix + static_cast<int64_t>(i);
+    }
 }
 
 int64_t bytes_of(const Thought& thought) {
@@ -181,6 +184,7 @@ TokenView token_view(const Desk& desk, const Thought& thought, int64_t index) {
     view.thought = thought.id;
     view.position = thought.prefix + index;
     view.edited = is_edited(thought, view.position);
+    view.marked = is_marked(view.anomaly, desk.mark_threshold);
     view.next.reserve(stats.next.size());
     for (const Candidate& next : stats.next)
         view.next.push_back({next.id, token_text(desk, next.id), next.probability});
@@ -206,7 +210,7 @@ ThoughtView thought_view(const Desk& desk, const Thought& thought) {
     view.has_hidden = thought.rows.has_hidden();
     view.has_kv = thought.rows.has_kv();
     view.mean_log_probability = mean_log_probability(thought);
-    view.max_anomaly = max_anomaly(thought);
+    look_for_anomalies(thought, desk.mark_threshold, view);
     view.reward = thought.reward;
     view.bytes = bytes_of(thought);
     return view;

@@ -11,11 +11,12 @@
 namespace savepoint {
 
 struct WorkbenchOptions {
-    std::string data_folder;       // fitted sidecars live in <data_folder>/<model sha256, first 16>/
-    std::string device = "auto";   // "cpu", "cuda", "auto"
-    int threads = 0;               // 0: the processors this process may use
-    bool fit_when_missing = true;  // fit the default sidecar in the background when none is stored
-    int64_t memory_budget = -1;    // bytes of the states of all thoughts; 0: no limit, -1: half of the memory
+    std::string data_folder;                 // fitted sidecars live in <data_folder>/<model sha256, first 16>/
+    std::string device = "auto";             // "cpu", "cuda", "auto"
+    int threads = 0;                         // 0: the processors this process may use
+    bool fit_when_missing = true;            // fit the default sidecar in the background when none is stored
+    int64_t memory_budget = -1;              // bytes of the states of all thoughts; 0: no limit, -1: half of the memory
+    double mark_threshold = kMarkThreshold;  // see SetMarkThreshold
     FitSettings fit;
 };
 

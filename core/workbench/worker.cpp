@@ -90,7 +90,7 @@ void Worker::run() {
         begin_background();
         const bool worked = run_one_step();
         desk_.memory.enforce(desk_, idleness() != Idle::no);
-        publish(!worked);
+        publish(!worked || idleness() == Idle::fully);  // who waits for the end sees all of it
         note_idleness();
         if (!worked) sleep();
     }

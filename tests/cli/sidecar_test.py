@@ -14,12 +14,17 @@ assert 0 < codec["hidden_fvu"] < 0.5 and 0 < codec["k_fvu"] < 0.2 and 0 < codec[
 assert codec["kl_nats"] < 0.1 and codec["top1_agreement"] > 0.9, codec
 assert codec["ratio_fp16"] > 1 and codec["bytes_per_token"] > 100, codec
 assert 0.03 <= result["anomaly_above_95th_percentile"] <= 0.07, result
+assert result["mark_threshold"] == 99.9 and 0 <= result["anomaly_marked"] <= 0.01, result
 
 ordinary = run_json("score", "--prompt", "The meeting will be held in the town hall on Tuesday evening, and everyone is welcome.")
 assert len(ordinary["tokens"]) > 10
 layers = ordinary["tokens"][0]["percentile_by_layer_head"]
 assert len(layers) == 30 and len(layers[0]) == 9
 assert all(0 <= value <= 100 for layer in layers for value in layer)
+assert ordinary["threshold"] == 99.9
+assert all(token["marked"] == (token["percentile"] >= 99.9) for token in ordinary["tokens"]), ordinary["tokens"]
+few = run_json("score", "--prompt", "The meeting will be held on Tuesday.", "--threshold", "0")
+assert all(token["marked"] for token in few["tokens"]), few
 assert ordinary["fitted_tokens"] + ordinary["calibration_tokens"] >= 20000, ordinary
 with tempfile.TemporaryDirectory() as folder:
     session = f"{folder}/dose.savepoint"

@@ -108,7 +108,7 @@ TEST_CASE("every export can be read back") {
     }
     const size_t tokens = shown->path->tokens.size();
     const auto layers = static_cast<size_t>(shown->model->layers), heads = static_cast<size_t>(shown->model->heads);
-    check_table(folder.file("transcript.csv"), tokens, 11);
+    check_table(folder.file("transcript.csv"), tokens, 12);
     check_table(folder.file("anomaly.csv"), tokens * layers * heads, 7);
     check_table(folder.file("trajectory.csv"), shown->trajectory->points.size(), 9);
     check_table(folder.file("reconstruction.csv"), layers + 2 * layers * static_cast<size_t>(shown->model->kv_heads),

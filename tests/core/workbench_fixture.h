@@ -114,6 +114,7 @@ class Bench {
         if (!bench) bench = ready(sidecar ? small_options() : options_without_sidecar());
         bench->after(command::NewSession{}, true);
         bench->after(command::SetFeatureMap{FeatureMap::elu1});
+        bench->after(command::SetMarkThreshold{kMarkThreshold});
         for (const ErrorView& error : bench->now()->errors) bench->after(command::DismissError{error.id});
         return *bench;
     }

@@ -2,6 +2,7 @@
 
 #include <imgui_internal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -82,6 +83,38 @@ void register_transcript(Harness& harness) {
         picture_of_all(ctx, h, "colour-reconstruction");
         ctx->ComboClick("##colour/Log-probability");
         IM_CHECK(h.window().shell().ui().colour == views::TokenColour::log_probability);
+    });
+}
+
+void register_marks(Harness& harness) {
+    add(harness, "marks_are_set_and_gone_to", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Anomaly");
+        ctx->Yield(3);
+        ctx->ItemInputValue("//Anomaly/##mark", "97.5");
+        IM_CHECK_EQ(last<command::SetMarkThreshold>(h.submitted()).percentile, 97.5);
+        // The next one after the selected token, from the start again after the last.
+        std::vector<int64_t> marked;
+        for (const auto& token : h.snapshot()->path->tokens)
+            if (token->marked) marked.push_back(token->position);
+        IM_CHECK(std::find(marked.begin(), marked.end(), h.snapshot()->selected.position) != marked.end());
+        const auto next = std::upper_bound(marked.begin(), marked.end(), h.snapshot()->selected.position);
+        ctx->ItemClick("//Anomaly/###marks");
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, next == marked.end() ? marked[0] : *next);
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        // On the current path: selected there. On another: that path is shown too.
+        ctx->ItemClick("marks 1");
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.thought, 1);
+        IM_CHECK_EQ(last<command::Select>(h.submitted()).token.position, 37);
+        IM_CHECK_EQ(count<command::RewindHere>(h.submitted()), 0);
+        ctx->ItemClick("marks 7");
+        IM_CHECK_EQ(last<command::RewindHere>(h.submitted()).token.thought, 7);
+        IM_CHECK_EQ(last<command::RewindHere>(h.submitted()).token.position, 45);
+        ctx->MouseMove("marks 7");
+        IM_CHECK(wait_until(ctx, 3, tooltip_shown));
+        picture_of_all(ctx, h, "marks");
+        IM_CHECK(!ctx->ItemExists("marks 5"));
     });
 }
 
@@ -321,6 +354,7 @@ void register_others(Harness& harness) {
 
 void register_panel_tests(Harness& harness) {
     register_transcript(harness);
+    register_marks(harness);
     register_prompt(harness);
     register_graph(harness);
     register_others(harness);

@@ -117,7 +117,8 @@ std::shared_ptr<TokenView> token(int64_t position) {
     const float wobble = std::fabs(noise(position, 3));
     if (position > 0) view->log_probability = -0.05f - 1.6f * wobble * wobble;
     view->entropy = 0.3f + 1.4f * std::fabs(noise(position, 4));
-    view->anomaly = std::clamp(50 + 30 * noise(position, 5) + (position == 37 ? 60 : 0), 0.0f, 99.9f);
+    view->anomaly = std::clamp(50 + 30 * noise(position, 5) + (position == 37 ? 120 : 0), 0.0f, 99.9f);
+    view->marked = is_marked(view->anomaly, kMarkThreshold);
     view->hidden_fvu = position < 4 ? 0.0f : 0.05f + 0.03f * std::fabs(noise(position, 6));
     view->next = candidates(position);
     return view;
@@ -201,6 +202,8 @@ std::shared_ptr<const GraphView> graph() {
         thought(9, 0, root, 0, 40, "Name three sea animals. 1. Whale 2. Octopus", "prompt of 25 tokens, 15 generated"),
     };
     view.thoughts[7].other_parent = 6;
+    view.thoughts[0].marks = 1, view.thoughts[0].first_mark = 37;
+    view.thoughts[6].marks = 12, view.thoughts[6].first_mark = 45;
     view.thoughts[0].label = "baseline";
     view.thoughts[0].bookmarked = true;
     view.thoughts[2].label = "more absorption";
