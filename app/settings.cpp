@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace savepoint::app {
@@ -13,11 +14,11 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kColours[] = {"none", "log_probability", "anomaly", "reconstruction"};
+constexpr const char* kColours[] = {"none", "log_probability", "anomaly", "reconstruction", "attention_mass"};
 constexpr size_t kMostRecent = 8;
 
 views::TokenColour colour_from(const std::string& name) {
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < static_cast<int>(std::size(kColours)); ++i)
         if (name == kColours[i]) return static_cast<views::TokenColour>(i);
     return views::TokenColour::log_probability;
 }

@@ -90,12 +90,14 @@ void Shell::draw(const Snapshot& snapshot) {
     ui_.redraw_in = INFINITY;
     ui_.hovered = ui_.hovering;
     ui_.hovering = {};
+    ui_.wants_attention_mass = false;
     Frame frame{snapshot, submit_, ui_};
     for (auto& act : std::exchange(pending_, {})) act(frame);
     draw_menu(frame);
     if (draw_status_bar(frame) || std::exchange(memory_wanted_, false)) memory_.open(snapshot.status);
     draw_dockspace();
     draw_panels(frame);
+    watch_attention_mass(snapshot);
     if (!ui_.show_panel.empty()) show_panel(std::exchange(ui_.show_panel, {}));
     take_shortcuts(frame);
     draw_dialogs(frame);
@@ -109,6 +111,13 @@ void Shell::draw(const Snapshot& snapshot) {
     if (!(ui_.hovered == ui_.hovering)) ui_.redraw_after(0);
     first_frame_ = false;
     snapshot_ = nullptr;
+}
+
+// It costs time that grows with the square of the path, and is added up only while somebody looks.
+void Shell::watch_attention_mass(const Snapshot& snapshot) {
+    if (ui_.wants_attention_mass == snapshot.watches_attention_mass || asked_in_ == snapshot.version) return;
+    asked_in_ = snapshot.version;
+    submit_(command::WatchAttentionMass{ui_.wants_attention_mass});
 }
 
 void Shell::draw_dockspace() {

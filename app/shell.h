@@ -47,6 +47,7 @@ class Shell {
     void draw_menu(views::Frame& frame);
     void draw_file_menu(views::Frame& frame);
     void draw_view_menu(views::Frame& frame);
+    void watch_attention_mass(const Snapshot& snapshot);
     void draw_dockspace();
     void draw_panels(views::Frame& frame);
     void draw_dialogs(views::Frame& frame);
@@ -87,6 +88,7 @@ class Shell {
     ThoughtId shown_ = 0;  // the current thought of the last frame
     TokenRef left_;        // the token that was selected when another thought became current; none: position -1
     int64_t opened_ = 0, error_shown_ = 0;
+    uint64_t asked_in_ = 0;  // the snapshot in which attention mass was asked for, or no longer was
     float applied_font_ = 0, applied_scale_ = 0;
     ImGuiID dockspace_ = 0;
     bool reset_layout_ = false, memory_wanted_ = false, quit_asked_ = false, quits_ = false, about_ = false,

@@ -24,6 +24,7 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"patch.csv", "Patching map (CSV)"},
                                             {"lens.csv", "Logit lens (CSV)"},
                                             {"attention.csv", "Attention of the token (CSV)"},
+                                            {"attention_mass.csv", "Attention that tokens received (CSV)"},
                                             {"diagnosis.csv", "Signs of collapse (CSV)"},
                                             {"experiment.html", "Experiment (HTML report)"},
                                             {"experiment.csv", "Experiment (CSV)"},

@@ -14,7 +14,7 @@
 
 namespace savepoint::views {
 
-enum class TokenColour { none, log_probability, anomaly, reconstruction };
+enum class TokenColour { none, log_probability, anomaly, reconstruction, attention_mass };
 
 // A file that a panel wants the user to choose; the shell asks.
 struct FileQuestion {
@@ -38,6 +38,7 @@ struct SharedUi {
     TokenSelection selection;       // tokens picked out together; each panel marks those that it shows
     bool request_fit_graph = false;
     std::optional<FileQuestion> file_question;  // of this frame; the shell takes it
+    bool wants_attention_mass = false;          // a panel that is seen shows it; gathered anew in each frame
     bool focus_prompt = false;                  // set by a command of the shell; the transcript resets it
     double redraw_in = INFINITY;                // seconds until the next frame is wanted (animations); reset each frame
 

@@ -12,7 +12,8 @@
 namespace savepoint::views {
 namespace {
 
-constexpr const char* kColourNames[] = {"No colour", "Log-probability", "Anomaly", "Reconstruction error"};
+constexpr const char* kColourNames[] = {"No colour", "Log-probability", "Anomaly", "Reconstruction error",
+                                        "Attention received"};
 
 bool refers_to(TokenRef ref, const TokenView& token, const PathView& path) {
     return ref.position == token.position && (ref.thought == token.thought || ref.thought == path.thought);
@@ -67,6 +68,7 @@ void surprise_legend() {
 
 void TranscriptPanel::draw(Frame& frame) {
     const Snapshot& s = frame.snapshot;
+    if (frame.ui.colour == TokenColour::attention_mass) frame.ui.wants_attention_mass = true, scale_mass(s);
     const float spacing = ImGui::GetStyle().ItemSpacing.y;
     const float below = prompt_.height() + spacing;
     draw_header(frame);
@@ -100,7 +102,7 @@ void TranscriptPanel::draw_header(Frame& frame) {
     tooltip("What the colour of a token means.");
     ImGui::SameLine();
     ImGui::AlignTextToFramePadding();
-    draw_legend(frame.ui.colour);
+    draw_legend(frame);
     const ThoughtView* thought = find_thought(*s.graph, s.path->thought);
     char about[96];
     std::snprintf(about, sizeof about, "thought %lld \xC2\xB7 %zu tokens%s", static_cast<long long>(s.path->thought),
@@ -113,9 +115,9 @@ void TranscriptPanel::draw_header(Frame& frame) {
     if (thought) tooltip(thought->detail.empty() ? thought->text.c_str() : thought->detail.c_str());
 }
 
-void TranscriptPanel::draw_legend(TokenColour colour) {
+void TranscriptPanel::draw_legend(const Frame& frame) {
     char high[32];
-    switch (colour) {
+    switch (frame.ui.colour) {
         case TokenColour::none:
             ImGui::TextDisabled("plain text");
             return;
@@ -134,11 +136,28 @@ void TranscriptPanel::draw_legend(TokenColour colour) {
             tooltip(
                 "Fraction of the variance of the token's hidden states that the sidecar does not explain. 0 is exact.");
             return;
+        case TokenColour::attention_mass:
+            if (!frame.snapshot.attention_mass) return ImGui::TextDisabled("adding up attention...");
+            std::snprintf(high, sizeof high, "%.3g queries", most_mass_);
+            colour_legend("received", "0", high);
+            tooltip(kAttentionMassTip);
+            return;
     }
 }
 
-ImU32 TranscriptPanel::colour_of(const TokenView& token, TokenColour colour) const {
-    switch (colour) {
+// Attention rests on the first token: it would hide the others if the scale reached up to it. The root of the share
+// shows small ones too.
+void TranscriptPanel::scale_mass(const Snapshot& snapshot) {
+    const auto& view = snapshot.attention_mass;
+    if (!view || mass_scaled_ == view) return;
+    mass_scaled_ = view;
+    most_mass_ = 1e-6f;
+    for (size_t i = std::min<size_t>(1, view->mean.size() - 1); i < view->mean.size(); ++i)
+        most_mass_ = std::max(most_mass_, view->mean[i]);
+}
+
+ImU32 TranscriptPanel::colour_of(const Frame& frame, const TokenView& token) const {
+    switch (frame.ui.colour) {
         case TokenColour::none:
             return 0;
         case TokenColour::log_probability:
@@ -147,6 +166,10 @@ ImU32 TranscriptPanel::colour_of(const TokenView& token, TokenColour colour) con
             return token.anomaly > 50 ? anomaly_colour(token.anomaly) : 0;  // the usual half stays plain
         case TokenColour::reconstruction:
             return std::isnan(token.hidden_fvu) ? 0 : sequential(token.hidden_fvu / worst_fvu_);
+        case TokenColour::attention_mass: {
+            const float mass = attention_mass_at(frame.snapshot, token.position);
+            return std::isnan(mass) ? 0 : sequential(std::sqrt(std::min(1.0f, mass / most_mass_)));
+        }
     }
     return 0;
 }
@@ -224,7 +247,7 @@ void TranscriptPanel::draw_piece(Frame& frame, const FlowPiece& piece, bool firs
     ImGui::InvisibleButton(id, {std::max(1.0f, piece.width), line_height},
                            ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight);
     react(frame, token);
-    ImU32 background = colour_of(token, frame.ui.colour);
+    ImU32 background = colour_of(frame, token);
     if (background && token.prompt) background = mix(background, palette::background, 0.45f);
     ImDrawList* list = ImGui::GetWindowDrawList();
     if (background && piece.kind != FlowPiece::Kind::chip)
@@ -296,7 +319,7 @@ void TranscriptPanel::react(Frame& frame, const TokenView& token) {
         menu_pending_ = true;
     }
     if (!ImGui::IsItemHovered(ImGuiHoveredFlags_ForTooltip)) return;
-    token_tooltip(token);
+    token_tooltip(token, attention_mass_at(frame.snapshot, token.position));
     const auto found = branches_.find(token.position);
     if (found == branches_.end() || !ImGui::BeginTooltip()) return;
     for (const Branch& branch : found->second)
@@ -430,6 +453,7 @@ std::vector<std::pair<std::string, std::function<void(Frame&)>>> TranscriptPanel
             {"Colour tokens by log-probability", colour(TokenColour::log_probability)},
             {"Colour tokens by anomaly", colour(TokenColour::anomaly)},
             {"Colour tokens by reconstruction error", colour(TokenColour::reconstruction)},
+            {"Colour tokens by attention received", colour(TokenColour::attention_mass)},
             {"No token colours", colour(TokenColour::none)}};
 }
 

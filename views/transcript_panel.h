@@ -33,7 +33,8 @@ class TranscriptPanel : public Panel {
     };
 
     void draw_header(Frame& frame);
-    void draw_legend(TokenColour colour);
+    void draw_legend(const Frame& frame);
+    void scale_mass(const Snapshot& snapshot);
     void draw_flow(Frame& frame, float height);
     void draw_lines(Frame& frame, ImVec2 origin, float line_height, float gutter);
     void draw_gutter(const PathView& path, size_t piece, ImVec2 at, float width, float line_height);
@@ -46,7 +47,7 @@ class TranscriptPanel : public Panel {
     void move_by_keys(Frame& frame);
     void keep_in_view(const Frame& frame, float line_height);
     void find_branches(const Frame& frame);
-    ImU32 colour_of(const TokenView& token, TokenColour colour) const;
+    ImU32 colour_of(const Frame& frame, const TokenView& token) const;
 
     TokenFlow flow_;
     PromptBox prompt_;
@@ -56,7 +57,8 @@ class TranscriptPanel : public Panel {
     TokenRef menu_, cursor_, seen_selection_;  // cursor_: where the keys move from; ahead of the snapshot for a moment
     ThoughtId last_thought_ = 0;
     bool at_bottom_ = true, menu_pending_ = false, flow_fits_ = true;
-    float worst_fvu_ = 0.1f;
+    float worst_fvu_ = 0.1f, most_mass_ = 1;
+    std::shared_ptr<const AttentionMassView> mass_scaled_;
 };
 
 }  // namespace savepoint::views

@@ -184,7 +184,20 @@ void colour_legend(const char* label, const char* low, const char* high, bool is
 
 ImU32 anomaly_colour(float percentile) { return sequential(std::isnan(percentile) ? NAN : (percentile - 50) / 50); }
 
-void token_tooltip(const TokenView& token) {
+const char* const kAttentionMassTip =
+    "Attention received (attention mass): the sum over all later tokens t of softmax(q_t K / sqrt(head_dim)) at this "
+    "token, mean over layers and heads unless one head is shown. Unit: queries; 1 is all the attention that one later "
+    "token pays. What a token pays to itself is left out. Caches keep the tokens that have most of it (H2O, Zhang et "
+    "al. 2023).";
+
+float attention_mass_at(const Snapshot& snapshot, int64_t position) {
+    const auto& view = snapshot.attention_mass;
+    const bool known =
+        view && snapshot.path && view->thought == snapshot.path->thought && position >= 0 && position < view->tokens;
+    return known ? view->mean[static_cast<size_t>(position)] : NAN;
+}
+
+void token_tooltip(const TokenView& token, float attention_mass) {
     if (!ImGui::BeginTooltip()) return;
     const float em = ImGui::GetFontSize();
     ImGui::TextUnformatted(visible(token.text).c_str());
@@ -206,6 +219,7 @@ void token_tooltip(const TokenView& token) {
         ImGui::TextColored(colour4(palette::bad), "marked: as unusual as the threshold set under Anomaly asks for");
     if (!std::isnan(token.hidden_fvu))
         fact("reconstruction", printed("FVU %.4f of the hidden states", token.hidden_fvu));
+    if (!std::isnan(attention_mass)) fact("attention received", printed("%.3f queries", attention_mass));
     if (!std::isnan(token.entropy)) fact("next-token entropy", printed("%.2f nats", token.entropy));
     if (!token.next.empty()) {
         ImGui::Spacing();

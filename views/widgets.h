@@ -20,9 +20,12 @@ std::string formatted(const char* format, double value);  // printf's, "-" for N
 std::string format_number(double value, int digits = 3);  // "0.0123", "-" for NaN
 // A colour bar legend with its end labels, for sequential()/diverging() maps.
 void colour_legend(const char* label, const char* low, const char* high, bool is_diverging = false);
-// The standard tooltip of a token: text, id, position, log-probability, anomaly, error, ten most likely next tokens as
-// bars.
-void token_tooltip(const TokenView& token);
+// The standard tooltip of a token: text, id, position, log-probability, anomaly, error, attention received (where it is
+// known), ten most likely next tokens as bars.
+void token_tooltip(const TokenView& token, float attention_mass = NAN);
+extern const char* const kAttentionMassTip;  // what it is: formula and unit
+// Of the token at a position of the current path; NaN where it is not added up.
+float attention_mass_at(const Snapshot& snapshot, int64_t position);
 std::string visible(const std::string& token_text);  // spaces and newlines made visible: "·", "⏎"
 // Text that the current font can draw: code points that no font has, and control characters, become \u{1F600}.
 // Code points that were missing are noted for the app, which may load another font before the next frame.

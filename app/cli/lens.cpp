@@ -5,6 +5,7 @@
 
 #include "app/cli/causal_runs.h"
 #include "app/cli/progress_line.h"
+#include "core/analysis/attention_mass.h"
 #include "core/analysis/attention_patterns.h"
 #include "core/analysis/lens.h"
 #include "core/model/error.h"
@@ -150,7 +151,36 @@ int read_lens(const Common& common, const LensArguments& arguments) {
 struct AttentionArguments {
     OneRunArguments run;
     int64_t token = -1, layer = -1, head = -1;
+    bool received = false;
 };
+
+// What every token has received from later ones.
+int attention_received(const Common& common, const AttentionArguments& arguments) {
+    const OpenModel model(common);
+    const StateRun run = read_run(model, arguments.run);
+    at::Tensor mass = attention_mass(model.transformer, run).received();  // [layers, heads, tokens]
+    if (arguments.layer >= mass.size(0) || arguments.head >= mass.size(1))
+        throw InputError("--layer, --head: the model has " + std::to_string(mass.size(0)) + " layers of " +
+                         std::to_string(mass.size(1)) + " heads");
+    if (arguments.layer >= 0) mass = mass.narrow(0, arguments.layer, 1);
+    if (arguments.head >= 0) mass = mass.narrow(1, arguments.head, 1);
+    const at::Tensor mean = mass.flatten(0, 1).mean(0);
+    nlohmann::json tokens = nlohmann::json::array();
+    for (int64_t i = 0; i < mean.size(0); ++i) {
+        const TokenId id = run.ids[static_cast<size_t>(i)];
+        tokens.push_back(
+            {{"position", i}, {"id", id}, {"text", model.tokenizer.piece(id)}, {"received", mean[i].item<float>()}});
+    }
+    if (common.json) {
+        print_json({{"unit", "queries"}, {"tokens", tokens}});
+        return 0;
+    }
+    std::cout << "received\ttoken\n";
+    for (const auto& token : tokens)
+        std::cout << token["received"] << "\t" << token["position"] << " " << shown(token["text"].get<std::string>())
+                  << "\n";
+    return 0;
+}
 
 int attention(const Common& common, const AttentionArguments& arguments) {
     const OpenModel model(common);
@@ -208,11 +238,19 @@ void add_attention(Registry registry) {
     auto arguments = std::make_shared<AttentionArguments>();
     CLI::App* command = add_command(registry, "attention", "What every head of a token looks at");
     add_run_options(*command, arguments->run);
-    command->add_option("--token", arguments->token, "Position; default: the last")->check(CLI::NonNegativeNumber);
+    auto* token = command->add_option("--token", arguments->token, "Position; default: the last");
+    token->check(CLI::NonNegativeNumber);
+    command
+        ->add_flag("--received", arguments->received,
+                   "Instead: the attention that each token has received from later ones, summed over them, mean over "
+                   "layers and heads; 1 is all that one later token pays")
+        ->excludes(token);
     command->add_option("--layer", arguments->layer, "Of this layer alone")->check(CLI::NonNegativeNumber);
     command->add_option("--head", arguments->head, "Of this head alone")->check(CLI::NonNegativeNumber);
     command->callback([registry, arguments] {
-        registry.chosen = [&common = registry.common, arguments] { return attention(common, *arguments); };
+        registry.chosen = [&common = registry.common, arguments] {
+            return arguments->received ? attention_received(common, *arguments) : attention(common, *arguments);
+        };
     });
 }
 

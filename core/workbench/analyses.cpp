@@ -8,9 +8,12 @@
 namespace savepoint {
 namespace {
 
-constexpr int64_t kPiece = 64;     // tokens of a background step
-constexpr int64_t kLivePiece = 8;  // scoring a few at a time costs less than one by one
-constexpr int64_t kCatchUp = 32;   // after a prompt, without a pause that is felt between two tokens
+constexpr int64_t kPiece = 64;                    // tokens of a background step
+constexpr int64_t kLivePiece = 8;                 // scoring a few at a time costs less than one by one
+constexpr int64_t kCatchUp = 32;                  // after a prompt, without a pause that is felt between two tokens
+constexpr int64_t kMassPairs = int64_t{1} << 17;  // queries times keys of a step that adds up attention
+
+int64_t mass_piece(int64_t tokens) { return std::clamp<int64_t>(kMassPairs / std::max<int64_t>(1, tokens), 16, 128); }
 
 }  // namespace
 
@@ -18,6 +21,7 @@ void Analyses::clear() {
     run_.reset();
     scores_.clear();
     latents_.clear();
+    masses_.clear();
     trajectory_.clear();
     reconstructions_.clear();
     edit_.reset();
@@ -28,15 +32,19 @@ void Analyses::forget(ThoughtId thought) {
     if (run_ && run_->thought() == thought) run_.reset();
     scores_.forget(thought);
     latents_.forget(thought);
+    masses_.forget(thought);
     std::erase_if(reconstructions_, [&](const auto& entry) { return entry.first.first == thought; });
 }
 
 bool Analyses::wanted(const Desk& desk) const {
-    return awake_ && desk.model && desk.fit.sidecar && desk.current != 0 && desk.generating == 0;
+    return awake_ && desk.model && (desk.fit.sidecar || desk.watches_attention_mass) && desk.current != 0 &&
+           desk.generating == 0;
 }
 
 bool Analyses::missing(const Desk& desk) const {
     const std::pair key(desk.current, desk.graph.path_length(desk.current));
+    if (desk.watches_attention_mass && masses_.counted(desk, desk.current) < key.second) return true;
+    if (!desk.fit.sidecar) return false;
     if (desk.reference(desk.map) && !scored(desk, desk.current)) return true;
     return trajectory_.stale(desk) || desk.projection.behind(desk) || !reconstructions_.contains(key);
 }
@@ -44,8 +52,10 @@ bool Analyses::missing(const Desk& desk) const {
 Step Analyses::step(Desk& desk) {
     if (!wanted(desk)) return Step::done;
     if (rows_missing(desk)) return awake_ ? Step::again : Step::done;
-    if (score(desk) || encode(desk) || place(desk) || follow(desk)) return Step::again;
-    const Step step = reconstruct(desk);
+    const bool coded = desk.fit.sidecar != nullptr;
+    if (coded && (score(desk) || encode(desk) || place(desk) || follow(desk))) return Step::again;
+    if (weigh(desk)) return Step::again;
+    const Step step = coded ? reconstruct(desk) : Step::done;
     if (step == Step::done) awake_ = false;
     return step;
 }
@@ -118,6 +128,16 @@ bool Analyses::follow(Desk& desk) {
     return false;
 }
 
+bool Analyses::weigh(Desk& desk) {
+    if (!desk.watches_attention_mass) return false;
+    stage_ = "adding up attention";
+    const int64_t length = desk.graph.path_length(desk.current);
+    const bool worked = masses_.advance(desk, desk.current, mass_piece(length));
+    const auto& shown = desk.publisher.attention_mass();
+    if (worked || !shown || shown->thought != desk.current || shown->tokens != length) show_mass(desk);
+    return worked;
+}
+
 void Analyses::take_reconstruction(Desk& desk) {
     const std::unique_ptr<ReconstructionRun> finished = std::move(run_);
     const std::pair key(finished->thought(), finished->tokens());
@@ -127,14 +147,16 @@ void Analyses::take_reconstruction(Desk& desk) {
 
 void Analyses::live(Desk& desk, ThoughtId thought) {
     const auto start = std::chrono::steady_clock::now();
-    if (!desk.fit.sidecar || start < live_again_) return;
+    if (start < live_again_ || (!behind(desk, thought) && !unweighed(desk, thought))) return;
     // A session just opened lacks hidden states of earlier thoughts: scores follow when they have come back.
     for (const PathSpan& span : desk.graph.path(thought))
         if (!rows_are_there(desk, span.thought)) return;
-    const bool scoring = desk.reference(desk.map) != nullptr;
-    if (scoring && desk.graph.path_length(thought) - scores_.scored(desk, thought, desk.map) < kLivePiece) return;
-    catch_up(desk, thought);
-    if (desk.current == thought) {
+    if (unweighed(desk, thought)) {
+        masses_.advance(desk, thought, kCatchUp);
+        if (desk.current == thought) show_mass(desk);
+    }
+    if (behind(desk, thought)) catch_up(desk, thought);
+    if (desk.current == thought && desk.fit.sidecar) {
         publish_anomaly(desk);
         if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece)
             trajectory_.fit(desk, latents_);
@@ -145,6 +167,16 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
     live_again_ = end + 3 * (end - start);
 }
 
+bool Analyses::behind(const Desk& desk, ThoughtId thought) const {
+    if (!desk.fit.sidecar) return false;
+    return !desk.reference(desk.map) ||
+           desk.graph.path_length(thought) - scores_.scored(desk, thought, desk.map) >= kLivePiece;
+}
+
+bool Analyses::unweighed(const Desk& desk, ThoughtId thought) const {
+    return desk.watches_attention_mass && desk.graph.path_length(thought) - masses_.counted(desk, thought) >= kCatchUp;
+}
+
 void Analyses::catch_up(Desk& desk, ThoughtId thought) {
     if (desk.reference(desk.map)) scores_.advance(desk, thought, desk.map, kCatchUp);
     for (const PathSpan& span : desk.graph.path(thought))
@@ -152,12 +184,17 @@ void Analyses::catch_up(Desk& desk, ThoughtId thought) {
 }
 
 void Analyses::show(Desk& desk) {
+    show_mass(desk);
     if (!desk.model || !desk.fit.sidecar) return;
     publish_anomaly(desk);
     publish_trajectory(desk);
     const auto known = desk.current == 0 ? reconstructions_.end()
                                          : reconstructions_.find({desk.current, desk.graph.path_length(desk.current)});
     desk.publisher.set_reconstruction(known == reconstructions_.end() ? nullptr : known->second);
+}
+
+void Analyses::show_mass(Desk& desk) {
+    desk.publisher.set_attention_mass(desk.watches_attention_mass ? masses_.view(desk, desk.current) : nullptr);
 }
 
 void Analyses::map_changed(Desk& desk) {
@@ -173,7 +210,9 @@ double Analyses::progress(const Desk& desk) const {
     double encoded = 0;
     for (const PathSpan& span : desk.graph.path(desk.current))
         encoded += static_cast<double>(std::min(span.count, latents_.encoded(span.thought)));
-    return 0.6 * scored / length + 0.3 * encoded / length;
+    const double coded = desk.fit.sidecar ? 0.6 * scored / length + 0.3 * encoded / length : 1;
+    if (!desk.watches_attention_mass) return coded;
+    return 0.7 * coded + 0.3 * static_cast<double>(masses_.counted(desk, desk.current)) / length;
 }
 
 std::vector<ThoughtId> Analyses::awaiting_rows(const Desk& desk) const {

@@ -10,6 +10,7 @@
 
 #include "core/sidecar/evaluate.h"
 #include "core/workbench/latents.h"
+#include "core/workbench/mass_book.h"
 #include "core/workbench/reconstruction.h"
 #include "core/workbench/scores.h"
 #include "core/workbench/task.h"
@@ -19,8 +20,8 @@ namespace savepoint {
 struct Desk;
 
 // What is computed about the current path without being asked: anomaly scores, latents and their
-// trajectory, the reconstruction error. It looks at what is missing and does a piece of it, so that it
-// may be interrupted, follow the user to another path, and never do a thing twice.
+// trajectory, the reconstruction error; and, while somebody watches it, attention mass. It looks at what is missing and
+// does a piece of it, so that it may be interrupted, follow the user to another path, and never do a thing twice.
 class Analyses {
    public:
     void clear();  // another graph or sidecar
@@ -34,6 +35,7 @@ class Analyses {
     // Newest tokens of a running generation, a few at a time, in at most a quarter of its time.
     void live(Desk& desk, ThoughtId thought);
     void show(Desk& desk);  // publishes what is already known of the current path
+    void show_mass(Desk& desk);
     void map_changed(Desk& desk);
     double progress(const Desk& desk) const;
     const std::string& stage() const { return stage_; }
@@ -51,14 +53,18 @@ class Analyses {
     bool encode(Desk& desk);
     bool place(Desk& desk);
     bool follow(Desk& desk);
+    bool weigh(Desk& desk);
     Step reconstruct(Desk& desk);
     void take_reconstruction(Desk& desk);
+    bool behind(const Desk& desk, ThoughtId thought) const;     // of scores and latents, by enough to go on
+    bool unweighed(const Desk& desk, ThoughtId thought) const;  // the same of attention mass
     void catch_up(Desk& desk, ThoughtId thought);
     void publish_anomaly(Desk& desk);
     void publish_trajectory(Desk& desk);
 
     ScoreBook scores_;
     LatentBook latents_;
+    MassBook masses_;
     Trajectory trajectory_;
     std::optional<EditPoint> edit_;
     // By thought and tokens of its path.

@@ -130,6 +130,11 @@ struct ReadThroughLens {
 struct ShowAttention {
     TokenRef token;
 };
+// Whether the attention that tokens receive is added up for the current path, also while it grows:
+// Snapshot::attention_mass.
+struct WatchAttentionMass {
+    bool on;
+};
 // Signs of collapse of the sidecar, its latents, or soft prompts, in the background: Snapshot::diagnosis.
 struct Diagnose {
     CollapseSettings settings;
@@ -184,7 +189,7 @@ struct OpenSession {
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
 // graph.json, projection.csv, drift.csv, patch.csv, lens.csv,
-// attention.csv, diagnosis.csv, experiment.csv, experiment.html, experiment.json
+// attention.csv, attention_mass.csv, diagnosis.csv, experiment.csv, experiment.html, experiment.json
 struct Export {
     std::string what;
     std::string path;
@@ -218,10 +223,10 @@ using Command =
                  command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
                  command::SetFeatureMap, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume,
                  command::FitSidecar, command::CompareCodecs, command::TryCodec, command::CompareRuns,
-                 command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::Diagnose,
-                 command::TrainCodec, command::RunExperiment, command::PauseTraining, command::StopTraining,
-                 command::Project, command::WriteFile, command::LoadSidecar, command::NewSession, command::SaveSession,
-                 command::OpenSession, command::Export, command::SetMemoryBudget, command::CancelJob,
-                 command::DismissError>;
+                 command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::WatchAttentionMass,
+                 command::Diagnose, command::TrainCodec, command::RunExperiment, command::PauseTraining,
+                 command::StopTraining, command::Project, command::WriteFile, command::LoadSidecar, command::NewSession,
+                 command::SaveSession, command::OpenSession, command::Export, command::SetMemoryBudget,
+                 command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

@@ -66,6 +66,7 @@ struct Desk {
     TokenRef selected;
     FeatureMap map = FeatureMap::elu1;
     double mark_threshold = kMarkThreshold;
+    bool watches_attention_mass = false;
     TrajectoryChoice trajectory;
     Analyses analyses;
     ProjectionBook projection;

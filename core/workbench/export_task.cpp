@@ -22,6 +22,7 @@ const std::map<std::string, Writer>& writers() {
                                                       {"patch.csv", patch_csv},
                                                       {"lens.csv", lens_csv},
                                                       {"attention.csv", attention_csv},
+                                                      {"attention_mass.csv", attention_mass_csv},
                                                       {"diagnosis.csv", diagnosis_csv},
                                                       {"preview.csv", preview_csv},
                                                       {"codecs.csv", codecs_csv},

@@ -278,6 +278,19 @@ std::string attention_csv(Desk& desk) {
     return table.text();
 }
 
+std::string attention_mass_csv(Desk& desk) {
+    need_path(desk);
+    const auto view = desk.publisher.attention_mass();
+    if (!view) throw InputError("attention is not added up yet; choose Received under Attention first");
+    Table table("position,layer,head,mass,token_mass");
+    for (int64_t position = 0; position < view->tokens; ++position)
+        for (int64_t row = 0; row < view->layers * view->heads; ++row)
+            table.row(position, row / view->heads, row % view->heads,
+                      view->mass[static_cast<size_t>(row * view->tokens + position)],
+                      view->mean[static_cast<size_t>(position)]);
+    return table.text();
+}
+
 std::string diagnosis_csv(Desk& desk) {
     const auto view = desk.publisher.diagnosis();
     if (!view || view->report.metrics.empty())

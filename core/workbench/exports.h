@@ -18,6 +18,7 @@ std::string drift_csv(Desk& desk);
 std::string patch_csv(Desk& desk);
 std::string lens_csv(Desk& desk);
 std::string attention_csv(Desk& desk);
+std::string attention_mass_csv(Desk& desk);
 std::string diagnosis_csv(Desk& desk);
 std::string experiment_csv(Desk& desk);
 std::string experiment_html(Desk& desk);

@@ -154,6 +154,11 @@ class Handler {
         if (c.token.thought == desk_.generating || !rows_are_there(c.token.thought)) return;
         desk_.publisher.set_attention(attention_view(desk_, c.token));
     }
+    void operator()(const command::WatchAttentionMass& c) {
+        desk_.watches_attention_mass = c.on;
+        desk_.analyses.show_mass(desk_);
+        if (c.on) desk_.analyses.wake();
+    }
     void operator()(const command::Diagnose& c) {
         desk_.need_model();
         desk_.tasks.stop(TaskKind::causal);
@@ -405,6 +410,7 @@ std::string title_of(const Command& command) {
                                  [](const command::PatchRuns&) { return "Patching activations"; },
                                  [](const command::ReadThroughLens&) { return "Reading through a lens"; },
                                  [](const command::ShowAttention&) { return "Showing attention"; },
+                                 [](const command::WatchAttentionMass&) { return "Adding up attention"; },
                                  [](const command::Diagnose&) { return "Looking for collapse"; },
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },

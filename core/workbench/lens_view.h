@@ -48,6 +48,15 @@ struct AttentionView {
     std::vector<ThoughtId> owner;
 };
 
+// The attention that tokens of a path have received from later ones (core/analysis/attention_mass.h), in queries: 1 is
+// all that one later token pays in one head. Grows with the path.
+struct AttentionMassView {
+    ThoughtId thought = 0;
+    int64_t layers = 0, heads = 0, tokens = 0;  // tokens: those of the path that are counted, from its first
+    std::vector<float> mass;                    // [layers, heads, tokens]
+    std::vector<float> mean;                    // [tokens] over layers and heads
+};
+
 // Signs of collapse, growing prompt by prompt.
 struct DiagnosisView {
     CausalState state = CausalState::running;

@@ -91,6 +91,11 @@ void Publisher::set_attention(std::shared_ptr<const AttentionView> view) {
     touch();
 }
 
+void Publisher::set_attention_mass(std::shared_ptr<const AttentionMassView> view) {
+    parts_.attention_mass = std::move(view);
+    touch();
+}
+
 void Publisher::set_diagnosis(std::shared_ptr<const DiagnosisView> view) {
     parts_.diagnosis = std::move(view);
     touch();
@@ -154,6 +159,7 @@ void Publisher::graph_replaced() {
     set_lens(nullptr);
     set_attention(nullptr);
     set_codec_trial(nullptr);
+    set_attention_mass(nullptr);
     graph_urgent_ = true;
     path_changed();
 }
@@ -186,6 +192,7 @@ void Publisher::build_status(const Desk& desk, bool slow) {
     parts_.selected = desk.selected;
     parts_.feature_map = desk.map;
     parts_.mark_threshold = desk.mark_threshold;
+    parts_.watches_attention_mass = desk.watches_attention_mass;
     parts_.session = desk.session;
     parts_.status.tokens_per_second = desk.tokens_per_second;
     parts_.status.rows_bytes = parts_.graph->bytes;

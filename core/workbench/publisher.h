@@ -27,6 +27,7 @@ class Publisher {
     void set_drift(std::shared_ptr<const DriftView> view);
     void set_lens(std::shared_ptr<const LensView> view);
     void set_attention(std::shared_ptr<const AttentionView> view);
+    void set_attention_mass(std::shared_ptr<const AttentionMassView> view);
     void set_diagnosis(std::shared_ptr<const DiagnosisView> view);
     void set_patch(std::shared_ptr<const PatchView> view);
     void set_projection(std::shared_ptr<const ProjectionView> view);
@@ -43,6 +44,7 @@ class Publisher {
     const std::shared_ptr<const DriftView>& drift() const { return parts_.drift; }
     const std::shared_ptr<const LensView>& lens() const { return parts_.lens; }
     const std::shared_ptr<const AttentionView>& attention() const { return parts_.attention; }
+    const std::shared_ptr<const AttentionMassView>& attention_mass() const { return parts_.attention_mass; }
     const std::shared_ptr<const DiagnosisView>& diagnosis() const { return parts_.diagnosis; }
     const std::shared_ptr<const PatchView>& patch() const { return parts_.patch; }
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }

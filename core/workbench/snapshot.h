@@ -285,6 +285,8 @@ struct Snapshot {
     std::shared_ptr<const PatchView> patch;
     std::shared_ptr<const LensView> lens;
     std::shared_ptr<const AttentionView> attention;
+    bool watches_attention_mass = false;
+    std::shared_ptr<const AttentionMassView> attention_mass;  // of the current path, while it is watched
     std::shared_ptr<const DiagnosisView> diagnosis;
     std::shared_ptr<const ExperimentView> experiment;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last

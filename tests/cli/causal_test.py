@@ -64,6 +64,14 @@ def check_attention():
     assert len(heads) == 30 * 9 and all(abs(sum(h["weight"]) - 1) < 1e-4 and len(h["weight"]) == 6 for h in heads)
     assert len(run_json("attention", *text, "--layer", "3", "--head", "2")["heads"]) == 1
     refused("attention", *text, "--layer", "77", because="--layer")
+    # What one head of one layer paid to a token, query by query, is what the token received there.
+    received = run_json("attention", *text, "--received", "--layer", "3", "--head", "2")
+    assert received["unit"] == "queries"
+    paid = [run_json("attention", *text, "--token", str(t), "--layer", "3", "--head", "2")["heads"][0]["weight"]
+            for t in range(5, 8)]
+    for position in (5, 6, 7):
+        later = sum(weight[position] for weight in paid if len(weight) > position + 1)
+        assert abs(received["tokens"][position]["received"] - later) < 1e-4, (position, received, paid)
 
 
 def check_diagnose():

@@ -1,4 +1,5 @@
 // What codecs and analyses make of Gemma's states: keys behind a norm, a sliding window, BOS.
+#include "core/analysis/attention_mass.h"
 #include "core/analysis/attention_patterns.h"
 #include "core/sidecar/attention_output.h"
 #include "core/sidecar/block_features.h"
@@ -70,6 +71,10 @@ TEST_CASE("gemma: patterns and outputs of saved states are the model's own, with
     CHECK(largest_difference(pattern[2], local.select(1, 539)) < 1e-4f);
     CHECK(largest_difference(pattern[11], global.select(1, 539)) < 1e-4f);
     CHECK(pattern[2].narrow(1, 0, 540 - 512).abs().max().item<float>() == 0);
+
+    const at::Tensor mass = attention_mass(model, {ids, rows}).received();
+    for (const auto& [layer, own] : {std::pair<int64_t, at::Tensor>{2, local}, {11, global}})
+        CHECK(largest_difference(mass[layer], own.to(at::kDouble).tril(-1).sum(1).to(at::kFloat)) < 1e-2f);
 
     const at::Tensor query = model.rotate(model.queries(rows.slice(524, 16), std::span(ids).subspan(524)), 524);
     const at::Tensor made = attention_output(model.config(), query, model.rotate(rows.key, 0), rows.value);

@@ -148,6 +148,48 @@ void look_at_attention(ImGuiTestContext* ctx, Harness& h) {
     }));
 }
 
+// Chosen as a colour, then looked at head by head: it is of the whole path, and grows with it.
+void look_at_received(ImGuiTestContext* ctx, Harness& h) {
+    const auto counted = [&](size_t at_least) {
+        const auto s = h.snapshot();
+        return settled(*s) && s->attention_mass && s->path->tokens.size() >= at_least &&
+               s->attention_mass->tokens == static_cast<int64_t>(s->path->tokens.size());
+    };
+    IM_CHECK(!h.snapshot()->watches_attention_mass);
+    ctx->SetRef("//Transcript");
+    ctx->ComboClick("##colour/Attention received");
+    IM_CHECK(wait_until(ctx, 60, [&] { return counted(1); }));
+    const size_t tokens = h.snapshot()->path->tokens.size();
+    ctx->Yield(3);
+    ctx->SetRef(ctx->WindowInfo("//Transcript/flow").ID);
+    ctx->MouseMove("token 4");
+    ctx->SleepNoSkip(0.6f, 0.1f);
+    picture_of_all(ctx, h, "received-transcript");
+    h.window().shell().show_panel("Attention");
+    ctx->Yield(3);
+    ctx->ItemClick("//Attention/mode/Received");
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "received-sum");
+    ctx->ItemClick("//Attention/per later token");
+    click_cell(ctx, "//Attention/heads", 0.5f, 0.5f);
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "received-head");
+    ctx->ItemClick("//Attention/All heads");
+    click_cell(ctx, "//Attention/one head", 0.5f, 0.6f);
+    IM_CHECK(wait_until(ctx, 60, [&] {
+        const int64_t at = h.snapshot()->selected.position;
+        return at > 0 && at < static_cast<int64_t>(tokens) - 1;
+    }));
+    h.window().shell().show_panel("Transcript");
+    set_length(ctx, 40);
+    workbench(h).submit(command::Continue{h.snapshot()->current, h.window().shell().ui().generate});
+    IM_CHECK(wait_until(ctx, kPatience, [&] { return counted(tokens + 1); }));
+    ctx->ItemClick("//Attention/mode/Looks at");
+    ctx->SetRef("//Transcript");
+    ctx->ComboClick("##colour/Log-probability");
+    IM_CHECK(wait_until(ctx, 60, [&] { return !h.snapshot()->watches_attention_mass; }));
+}
+
 void diagnose(ImGuiTestContext* ctx, Harness& h) {
     h.window().shell().show_panel("Collapse");
     ctx->Yield(4);
@@ -181,6 +223,8 @@ void register_causal_tests(Harness& harness) {
         read_the_lens(ctx, h);
         if (ctx->IsError()) return;
         look_at_attention(ctx, h);
+        look_at_received(ctx, h);
+        if (ctx->IsError()) return;
         diagnose(ctx, h);
         h.window().shell().show_panel("Latent editor");
         h.window().shell().show_panel("Trajectory");
