@@ -36,7 +36,7 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     below_centre = ImGui::DockBuilderSplitNode(centre, ImGuiDir_Down, 0.55f, nullptr, &centre);
     ImGui::DockBuilderDockWindow("Transcript", left);
     ImGui::DockBuilderDockWindow("Thought graph", centre);
-    for (const char* title : {"Trajectory", "Attention"}) ImGui::DockBuilderDockWindow(title, below_centre);
+    for (const char* title : {"Trajectory", "Attention", "Phi"}) ImGui::DockBuilderDockWindow(title, below_centre);
     for (const char* title :
          {"Latent editor", "Projection", "Drift", "Patching", "Logit lens", "Collapse", "Experiments"})
         ImGui::DockBuilderDockWindow(title, right);

@@ -26,6 +26,7 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"attention.csv", "Attention of the token (CSV)"},
                                             {"attention_mass.csv", "Attention that tokens received (CSV)"},
                                             {"diagnosis.csv", "Signs of collapse (CSV)"},
+                                            {"phi.csv", "Ranking of feature maps (CSV)"},
                                             {"experiment.html", "Experiment (HTML report)"},
                                             {"experiment.csv", "Experiment (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};

@@ -11,6 +11,7 @@
 #include "views/lens_panel.h"
 #include "views/model_panel.h"
 #include "views/patching_panel.h"
+#include "views/phi_panel.h"
 #include "views/projection_panel.h"
 #include "views/rate_distortion_panel.h"
 #include "views/reconstruction_panel.h"
@@ -33,6 +34,7 @@ std::vector<std::unique_ptr<Panel>> make_panels() {
     panels.push_back(std::make_unique<AttentionPanel>());
     panels.push_back(std::make_unique<CollapsePanel>());
     panels.push_back(std::make_unique<ExperimentPanel>());
+    panels.push_back(std::make_unique<PhiPanel>());
     panels.push_back(std::make_unique<AnomalyPanel>());
     panels.push_back(std::make_unique<ReconstructionPanel>());
     panels.push_back(std::make_unique<RateDistortionPanel>());

@@ -58,6 +58,7 @@ PhiFidelity fidelity(const Phi& phi, const Sums& sums) {
     out.kind = phi.settings().kind;
     out.rotary = phi.settings().rotary;
     out.features = phi.features();
+    out.tokens = sums.tokens;
     const at::Tensor error = (sums.error / sums.length.clamp_min(1e-30)).sqrt();
     const at::Tensor cosine = sums.cosine / static_cast<double>(std::max<int64_t>(sums.tokens, 1));
     out.layer_error = to_vector(error);
@@ -72,6 +73,7 @@ nlohmann::json to_json(const PhiFidelity& f) {
     return {{"phi", to_string(f.kind)},
             {"rotary", f.rotary},
             {"features", f.features},
+            {"tokens", f.tokens},
             {"relative_error", f.relative_error},
             {"cosine", f.cosine},
             {"masked", f.masked},
@@ -147,7 +149,15 @@ struct PhiRanking::Impl : StepQueue {
         for (size_t i = 0; i < maps.size(); ++i)
             sums[i].add(read_out(*maps[i], run.query, run.key, run.value), run.z, settings.first);
         if (sequence + 1 < split.held_out.size()) return;
-        for (size_t i = 0; i < maps.size(); ++i) found.push_back(fidelity(*maps[i], sums[i]));
+        found = so_far();
+        maps.clear();
+    }
+
+    std::vector<PhiFidelity> so_far() const {
+        std::vector<PhiFidelity> all = found;
+        for (size_t i = 0; i < maps.size(); ++i)
+            if (sums[i].tokens > 0) all.push_back(fidelity(*maps[i], sums[i]));
+        return all;
     }
 
     const Transformer& model;
@@ -177,11 +187,13 @@ double PhiRanking::progress() const { return impl_->progress(); }
 std::string PhiRanking::stage() const { return impl_->stage(); }
 
 std::vector<PhiFidelity> PhiRanking::ranked() const {
-    std::vector<PhiFidelity> out = impl_->found;
+    std::vector<PhiFidelity> out = impl_->so_far();
     std::stable_sort(out.begin(), out.end(),
                      [](const PhiFidelity& a, const PhiFidelity& b) { return a.relative_error < b.relative_error; });
     return out;
 }
+
+const PhiRankingSettings& PhiRanking::settings() const { return impl_->settings; }
 
 nlohmann::json PhiRanking::described() const {
     const PhiRankingSettings& s = impl_->settings;

@@ -22,7 +22,9 @@ class PhiRanking {
     double progress() const;
     std::string stage() const;
 
-    std::vector<PhiFidelity> ranked() const;  // by relative error, the best first; when done
+    // By relative error, the best first; before the end, of what has been compared so far.
+    std::vector<PhiFidelity> ranked() const;
+    const PhiRankingSettings& settings() const;
     nlohmann::json described() const;
     std::shared_ptr<const Phi> hedgehog(bool rotary) const;  // as fitted here; null where it was not asked for
 

@@ -29,6 +29,7 @@ struct PhiFidelity {
     PhiKind kind = PhiKind::identity;
     bool rotary = false;
     int64_t features = 0;
+    int64_t tokens = 0;         // of held-out text, that it was compared on
     double relative_error = 0;  // |read-out - z| / |z|, lengths over tokens and heads, mean over layers
     double cosine = 0;          // of read-out and z, mean over tokens, heads and layers
     double masked = 0;          // fraction of read-outs whose denominator vanished

@@ -10,6 +10,7 @@
 
 #include "core/analysis/feature_map.h"
 #include "core/analysis/fit_settings.h"
+#include "core/analysis/phi_ranking_settings.h"
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
 #include "core/sidecar/learned_settings.h"
@@ -168,6 +169,10 @@ struct RunExperiment {
     std::string builtin, file;  // a name of builtin_experiments(), or a JSON file (experiment_settings.h)
     bool thorough = false;  // of a built-in one: every phi, form and text of its defaults; else elu1's read-out on 200
 };
+// Feature maps by how well they mimic the model's own attention, in the background: Snapshot::phi_ranking.
+struct RankPhi {
+    PhiRankingSettings settings;
+};
 struct PauseTraining {
     bool on;
 };
@@ -189,7 +194,7 @@ struct OpenSession {
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
 // graph.json, projection.csv, drift.csv, patch.csv, lens.csv,
-// attention.csv, attention_mass.csv, diagnosis.csv, experiment.csv, experiment.html, experiment.json
+// attention.csv, attention_mass.csv, diagnosis.csv, phi.csv, experiment.csv, experiment.html, experiment.json
 struct Export {
     std::string what;
     std::string path;
@@ -224,9 +229,9 @@ using Command =
                  command::SetFeatureMap, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume,
                  command::FitSidecar, command::CompareCodecs, command::TryCodec, command::CompareRuns,
                  command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::WatchAttentionMass,
-                 command::Diagnose, command::TrainCodec, command::RunExperiment, command::PauseTraining,
-                 command::StopTraining, command::Project, command::WriteFile, command::LoadSidecar, command::NewSession,
-                 command::SaveSession, command::OpenSession, command::Export, command::SetMemoryBudget,
-                 command::CancelJob, command::DismissError>;
+                 command::Diagnose, command::TrainCodec, command::RunExperiment, command::RankPhi,
+                 command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
+                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

@@ -26,6 +26,7 @@ const std::map<std::string, Writer>& writers() {
                                                       {"diagnosis.csv", diagnosis_csv},
                                                       {"preview.csv", preview_csv},
                                                       {"codecs.csv", codecs_csv},
+                                                      {"phi.csv", phi_csv},
                                                       {"experiment.csv", experiment_csv},
                                                       {"experiment.html", experiment_html},
                                                       {"experiment.json", experiment_json},

@@ -11,6 +11,7 @@
 #include "core/state/safetensors.h"
 #include "core/workbench/desk.h"
 #include "core/workbench/experiment_view.h"
+#include "core/workbench/phi_ranking_view.h"
 #include "core/workbench/text.h"
 #include "core/workbench/views.h"
 
@@ -165,6 +166,19 @@ std::string codecs_csv(Desk& desk) {
         table.row(c.name, c.kind, c.part, c.bytes_per_token, c.ratio_fp16, c.sidecar_bytes, c.kl_nats, c.kl_p95,
                   c.top1_agreement, c.delta_nll, c.hidden_fvu, c.k_fvu, c.v_fvu, c.mid_layer_mse, c.encode_tokens_per_s,
                   c.restore_tokens_per_s);
+    return table.text();
+}
+
+std::string phi_csv(Desk& desk) {
+    const auto view = desk.publisher.phi_ranking();
+    if (!view || view->rows.empty()) throw InputError("no feature map is compared yet; rank them under Phi");
+    Table table("phi,rotary,features,tokens,layer,relative_error,cosine,masked");
+    for (const PhiFidelity& f : view->rows) {
+        table.row(to_string(f.kind), f.rotary, f.features, f.tokens, "", f.relative_error, f.cosine, f.masked);
+        for (size_t layer = 0; layer < f.layer_error.size(); ++layer)
+            table.row(to_string(f.kind), f.rotary, f.features, f.tokens, static_cast<int64_t>(layer),
+                      f.layer_error[layer], f.layer_cosine[layer], "");
+    }
     return table.text();
 }
 

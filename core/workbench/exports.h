@@ -20,6 +20,7 @@ std::string lens_csv(Desk& desk);
 std::string attention_csv(Desk& desk);
 std::string attention_mass_csv(Desk& desk);
 std::string diagnosis_csv(Desk& desk);
+std::string phi_csv(Desk& desk);
 std::string experiment_csv(Desk& desk);
 std::string experiment_html(Desk& desk);
 std::string experiment_json(Desk& desk);

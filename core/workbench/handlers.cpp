@@ -13,6 +13,7 @@
 #include "core/workbench/lens_task.h"
 #include "core/workbench/load_task.h"
 #include "core/workbench/patch_task.h"
+#include "core/workbench/phi_ranking_task.h"
 #include "core/workbench/projection_task.h"
 #include "core/workbench/resume_task.h"
 #include "core/workbench/rows_task.h"
@@ -193,6 +194,12 @@ class Handler {
         desk_.need_model();
         auto task = std::make_unique<ExperimentTask>(desk_, c);  // refuses what it cannot read, before another ends
         desk_.tasks.stop(TaskKind::experiment);
+        desk_.tasks.add(std::move(task));
+    }
+    void operator()(const command::RankPhi& c) {
+        desk_.need_model();
+        auto task = std::make_unique<PhiRankingTask>(desk_, c.settings);  // refuses what does not fit
+        desk_.tasks.stop(TaskKind::ranking);
         desk_.tasks.add(std::move(task));
     }
     void operator()(const command::PauseTraining& c) {
@@ -417,6 +424,7 @@ std::string title_of(const Command& command) {
                                  [](const command::TryCodec&) { return "Trying a codec"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },
                                  [](const command::RunExperiment&) { return "Running an experiment"; },
+                                 [](const command::RankPhi&) { return "Ranking feature maps"; },
                                  [](const command::LoadSidecar&) { return "Loading a sidecar"; },
                                  [](const command::SaveSession&) { return "Saving the session"; },
                                  [](const command::OpenSession&) { return "Opening a session"; },

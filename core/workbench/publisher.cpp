@@ -61,6 +61,11 @@ void Publisher::set_experiment(std::shared_ptr<const ExperimentView> view) {
     touch();
 }
 
+void Publisher::set_phi_ranking(std::shared_ptr<const PhiRankingView> view) {
+    parts_.phi_ranking = std::move(view);
+    touch();
+}
+
 void Publisher::set_training(std::shared_ptr<const TrainingView> view) {
     parts_.training = std::move(view);
     touch();

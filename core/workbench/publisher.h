@@ -34,6 +34,7 @@ class Publisher {
     void set_rate_distortion(std::shared_ptr<const RateDistortionView> view);
     void set_codec_trial(std::shared_ptr<const CodecTrialView> view);
     void set_experiment(std::shared_ptr<const ExperimentView> view);
+    void set_phi_ranking(std::shared_ptr<const PhiRankingView> view);
     void set_training(std::shared_ptr<const TrainingView> view);
     const ModelView& model() const { return *parts_.model; }
     const SidecarView& sidecar() const { return *parts_.sidecar; }
@@ -49,6 +50,7 @@ class Publisher {
     const std::shared_ptr<const PatchView>& patch() const { return parts_.patch; }
     const std::shared_ptr<const ProjectionView>& projection() const { return parts_.projection; }
     const std::shared_ptr<const ExperimentView>& experiment() const { return parts_.experiment; }
+    const std::shared_ptr<const PhiRankingView>& phi_ranking() const { return parts_.phi_ranking; }
     const std::shared_ptr<const RateDistortionView>& rate_distortion() const { return parts_.rate_distortion; }
 
     const std::shared_ptr<const CodecTrialView>& codec_trial() const { return parts_.codec_trial; }

@@ -115,8 +115,8 @@ void stop_session_tasks(Desk& desk) {
     desk.generations.clear();
     desk.after_rows.clear();
     desk.waiting_preview.reset();
-    desk.tasks.stop_all_but(
-        {TaskKind::load, TaskKind::session, TaskKind::fit, TaskKind::compare, TaskKind::experiment, TaskKind::train});
+    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit, TaskKind::compare, TaskKind::experiment,
+                             TaskKind::ranking, TaskKind::train});
 }
 
 void start_new_session(Desk& desk) {

@@ -261,6 +261,7 @@ struct SessionView {
 };
 
 struct ExperimentView;  // experiment_view.h
+struct PhiRankingView;  // phi_ranking_view.h
 
 struct Snapshot {
     uint64_t version = 0;
@@ -289,6 +290,7 @@ struct Snapshot {
     std::shared_ptr<const AttentionMassView> attention_mass;  // of the current path, while it is watched
     std::shared_ptr<const DiagnosisView> diagnosis;
     std::shared_ptr<const ExperimentView> experiment;
+    std::shared_ptr<const PhiRankingView> phi_ranking;
     std::shared_ptr<const std::vector<JobView>> jobs;  // never null; newest last
     std::shared_ptr<const std::vector<LogLine>> log;   // never null
     std::vector<ErrorView> errors;                     // not dismissed yet

@@ -7,7 +7,7 @@ namespace savepoint {
 bool is_background(TaskKind kind) {
     return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit || kind == TaskKind::project ||
            kind == TaskKind::causal || kind == TaskKind::compare || kind == TaskKind::experiment ||
-           kind == TaskKind::train;
+           kind == TaskKind::ranking || kind == TaskKind::train;
 }
 
 TaskList::~TaskList() {

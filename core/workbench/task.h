@@ -31,6 +31,7 @@ enum class TaskKind {
     fit,
     compare,
     experiment,
+    ranking,
     train
 };
 // What runs without having been asked for.

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "core/workbench/experiment_view.h"
+#include "core/workbench/phi_ranking_view.h"
 #include "tests/views/program.h"
 
 namespace savepoint::test {
@@ -28,9 +29,54 @@ void choose_and_run(ImGuiTestContext* ctx, Harness& h) {
     picture_of_all(ctx, h, "experiment");
 }
 
+// A few hundred tokens and a learned phi that has hardly learned: through the settings, a cancel, the whole, the table.
+void rank_feature_maps(ImGuiTestContext* ctx, Harness& h) {
+    const auto phase = [&] { return h.snapshot()->phi_ranking ? h.snapshot()->phi_ranking->phase : Phase::absent; };
+    h.window().shell().show_panel("Phi");
+    ctx->Yield(4);
+    picture_of_all(ctx, h, "phi-empty");
+    ctx->ItemInputValue("//Phi/texts", 4);
+    ctx->ItemInputValue("//Phi/tokens", 20'000);
+    ctx->ItemClick("//Phi/keys/After");
+    ctx->ItemClick("//Phi/Rank");
+    IM_CHECK(
+        wait_until(ctx, 300, [&] { return h.snapshot()->phi_ranking && !h.snapshot()->phi_ranking->rows.empty(); }));
+    ctx->Yield(2);
+    picture_of_all(ctx, h, "phi-running");
+    ctx->ItemClick("//Phi/Cancel");
+    IM_CHECK(wait_until(ctx, 60, [&] { return phase() == Phase::absent; }));
+    IM_CHECK_EQ(h.snapshot()->phi_ranking->rows.size(), all_phi().size());
+    ctx->ItemInputValue("//Phi/tokens", 256);
+    ctx->ItemClick("//Phi/keys/Both");
+    ctx->ItemClick("//Phi/Rank");
+    IM_CHECK(wait_until(ctx, 60, [&] { return phase() == Phase::working; }));
+    IM_CHECK(wait_until(ctx, 600, [&] { return phase() == Phase::ready; }));
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "phi-error");
+}
+
 }  // namespace
 
 void register_experiment_tests(Harness& harness) {
+    add_program_test(harness, "feature_maps_are_ranked", [](ImGuiTestContext* ctx, Harness& h) {
+        rank_feature_maps(ctx, h);
+        if (ctx->IsError()) return;
+        const auto view = h.snapshot()->phi_ranking;
+        IM_CHECK_EQ(view->rows.size(), 2 * all_phi().size());
+        IM_CHECK_EQ(view->settings.held_out_tokens, 256);
+        // By cosine, the worst first; then a row is chosen: its curve is brought out.
+        ctx->ItemClick("//Phi/measure/Cosine");
+        ctx->TableClickHeader("//Phi/ranking", "cosine");
+        ctx->ItemClick("//Phi/**/elu1##after");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "phi-cosine");
+        const std::string path = (std::filesystem::temp_directory_path() / "savepoint-phi-test.csv").string();
+        workbench(h).submit(command::Export{"phi.csv", path});
+        IM_CHECK(wait_until(ctx, 60, [&] { return std::filesystem::exists(path); }));
+        std::filesystem::remove(path);
+        for (const ErrorView& error : h.snapshot()->errors)
+            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+    });
     add_program_test(harness, "experiment_to_texts", [](ImGuiTestContext* ctx, Harness& h) {
         choose_and_run(ctx, h);
         if (ctx->IsError()) return;

@@ -10,11 +10,15 @@
 namespace savepoint::test {
 namespace {
 
-constexpr const char* kPanels[] = {"Transcript",     "Thought graph",       "Trajectory", "Latent editor",
-                                   "Projection",     "Experiments",         "Drift",      "Patching",
-                                   "Logit lens",     "Attention",           "Collapse",   "Anomaly",
-                                   "Reconstruction", "Rate and distortion", "Training",   "Model and sidecar",
-                                   "Jobs and log"};
+constexpr const char* kPanels[] = {"Transcript",     "Thought graph",
+                                   "Trajectory",     "Latent editor",
+                                   "Projection",     "Experiments",
+                                   "Drift",          "Patching",
+                                   "Logit lens",     "Attention",
+                                   "Collapse",       "Anomaly",
+                                   "Reconstruction", "Rate and distortion",
+                                   "Training",       "Model and sidecar",
+                                   "Jobs and log",   "Phi"};
 
 template <class Body>
 void add(Harness& harness, const char* name, Body body) {
