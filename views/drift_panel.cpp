@@ -56,7 +56,7 @@ std::string DriftPanel::row_name(const DriftView& view, const DriftMap& map, int
 void DriftPanel::compare(Frame& frame) const {
     DriftSettings settings;
     settings.band = band_ / 100;
-    settings.map = frame.snapshot.feature_map;
+    settings.phi.kind = phi_;
     frame.submit(command::CompareRuns{runs_.a, runs_.b, settings});
 }
 
@@ -83,6 +83,16 @@ void DriftPanel::draw_runs(Frame& frame) {
     ImGui::SameLine();
     if (ImGui::Button("Swap")) std::swap(runs_.a, runs_.b), runs_.chosen = true;
     tooltip("Exchange a and b. Patching goes from a into b.");
+    flow(8 * em());
+    ImGui::SetNextItemWidth(8 * em());
+    if (ImGui::BeginCombo("##phi", ("phi: " + to_string(phi_)).c_str(), ImGuiComboFlags_HeightLarge)) {
+        for (const PhiKind kind : all_phi())
+            if (ImGui::Selectable(to_string(kind).c_str(), kind == phi_)) phi_ = kind;
+        ImGui::EndCombo();
+    }
+    tooltip(
+        "Feature map of the linear-attention states that the next comparison is to make; keys before rotary embedding. "
+        "hedgehog is the learned one, which the Phi panel fits and keeps.");
     flow(button_width("Compare"));
     const bool can = runs_.a != 0 && runs_.b != 0 && runs_.a != runs_.b;
     ImGui::BeginDisabled(!can || frame.snapshot.status.generating);
@@ -103,6 +113,12 @@ void DriftPanel::draw_choices(const DriftView& view) {
         },
         kPartTips[static_cast<size_t>(part_)]);
     const DriftMap* map = shown_map(view);
+    if (map && map->part == DriftPart::attention_state) {
+        const std::string phi = "phi: " + to_string(view.settings.phi.kind);
+        flow(ImGui::CalcTextSize(phi.c_str()).x);
+        ImGui::TextDisabled("%s", phi.c_str());
+        tooltip("Feature map of the states that are compared here.");
+    }
     if (map && map->heads > 1) {
         flow(8 * em());
         head_ = std::min<int>(head_, static_cast<int>(map->heads));

@@ -34,6 +34,7 @@ class DriftPanel : public Panel {
     RunChoice runs_;
     int part_ = 0, head_ = 0;  // head 0: the farthest of all
     float band_ = 5;           // percent
+    PhiKind phi_ = PhiKind::elu1;
     LayerMap map_;
 };
 

@@ -5,6 +5,7 @@
 #include "app/cli/causal_runs.h"
 #include "app/cli/progress_line.h"
 #include "core/analysis/drift.h"
+#include "core/analysis/learned_phi.h"
 #include "core/model/error.h"
 #include "core/state/files.h"
 #include "core/workbench/text.h"
@@ -85,12 +86,14 @@ void print(const Drift& drift, const RunPair& runs, const nlohmann::json& descri
 
 int drift(const Common& common, const DriftArguments& given) {
     DriftArguments arguments = given;
-    arguments.settings.map = feature_map_from(arguments.phi);
+    arguments.settings.phi.kind = phi_from(arguments.phi);
     const OpenModel model(common);
     const RunPair runs = read_runs(model, arguments.runs);
     // Latents need a fitted sidecar; everything else does not.
-    const auto sidecar = load_fit(fit_folder(common, model.weights->sha256()), model.weights->sha256()).sidecar;
-    DriftScaleFit scale(model.transformer, unrelated_texts(model.tokenizer), arguments.settings.map, sidecar);
+    const std::string sha256 = model.weights->sha256(), folder = fit_folder(common, sha256);
+    const auto sidecar = load_fit(folder, sha256).sidecar;
+    DriftScaleFit scale(model.transformer, unrelated_texts(model.tokenizer),
+                        phi_for(arguments.settings.phi, model.transformer.config(), folder, sha256), sidecar);
     run_to_end(scale);
     Drift drift(runs.a.state, runs.b.state, runs.alignment, scale.result(), sidecar, arguments.settings);
     run_to_end(drift);
@@ -123,7 +126,10 @@ void add_drift(Registry registry) {
     command
         ->add_option("--from", arguments->settings.first_token, "Look for the first drift from this token of run a on")
         ->check(CLI::NonNegativeNumber);
-    command->add_option("--phi", arguments->phi, "Feature map of the linear-attention state: identity or elu1")
+    command
+        ->add_option("--phi", arguments->phi,
+                     "Feature map of the linear-attention state: identity, elu1, relu, squared_relu, exp, favor, dpfp, "
+                     "hedgehog (learned by `savepoint phi`)")
         ->capture_default_str();
     command->add_option("--csv", arguments->csv, "Write every distance into this file");
     command->callback([registry, arguments] {

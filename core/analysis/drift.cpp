@@ -23,8 +23,8 @@ Drift::Drift(const StateRun& a, const StateRun& b, Alignment alignment, std::sha
     : alignment_(std::move(alignment)),
       scale_(std::move(scale)),
       settings_(settings),
-      a_(a, settings.map, sidecar),
-      b_(b, settings.map, sidecar) {
+      a_(a, scale_->phi(), sidecar),
+      b_(b, scale_->phi(), sidecar) {
     if (alignment_.pairs.empty()) throw InputError("drift: the two runs have no token in common to compare");
     for (const AlignedPair& pair : alignment_.pairs) of_a_.push_back(pair.a), of_b_.push_back(pair.b);
     for (auto part = kDriftParts.rbegin(); part != kDriftParts.rend(); ++part) {

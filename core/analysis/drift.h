@@ -14,7 +14,8 @@ namespace savepoint {
 // Where two runs part: per aligned pair, layer and head. Short steps: one layer of one part each.
 class Drift {
    public:
-    // `sidecar`: for latents; null: without them. Throws InputError when rows are missing or the scale is another's.
+    // By the scale's phi. `sidecar`: for latents; null: without them. Throws InputError when rows are missing or the
+    // scale is another's.
     Drift(const StateRun& a, const StateRun& b, Alignment alignment, std::shared_ptr<const DriftScale> scale,
           std::shared_ptr<const Sidecar> sidecar, DriftSettings settings);
     bool step();  // false: done

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "core/analysis/linear_attention.h"
 #include "core/model/error.h"
 
 namespace savepoint {
@@ -22,9 +21,10 @@ void check_run(const StateRun& run, const std::string& name) {
         throw InputError(name + ": hidden states, keys and values of every token are needed");
 }
 
-PartReader::PartReader(const StateRun& run, FeatureMap map, std::shared_ptr<const Sidecar> sidecar)
-    : run_(run), map_(map), sidecar_(std::move(sidecar)) {
+PartReader::PartReader(const StateRun& run, std::shared_ptr<const Phi> phi, std::shared_ptr<const Sidecar> sidecar)
+    : run_(run), phi_(std::move(phi)), sidecar_(std::move(sidecar)) {
     check_run(run_, "run");
+    if (phi_->settings().rotary) throw InputError("drift: phi reads keys before rotary embedding, as they are saved");
     if (sidecar_) latents_ = sidecar_->encode({run_.rows.hidden, {}, {}, {}}).hidden.to(at::kFloat);
 }
 
@@ -52,26 +52,35 @@ at::Tensor PartReader::read(DriftPart part, int64_t row, const std::vector<int64
     }
 }
 
+// S_t / n_t row by row does not change when a feature is scaled: of exponentials each by its largest value in the run,
+// in float64, since early tokens may be far below it. A feature that was never met is a row of zeros.
 at::Tensor PartReader::states(int64_t layer, const std::vector<int64_t>& positions) const {
-    const at::Tensor keys = run_.rows.key.narrow(1, layer, 1), values = run_.rows.value.narrow(1, layer, 1);
-    LinearAttentionState before;
-    before.map = map_;
+    const Phi phi = phi_->of_layer(layer);
+    const auto type = phi.exponential() ? at::kDouble : at::kFloat;
+    at::Tensor features = phi.keys(run_.rows.key.narrow(1, layer, 1).to(type)).select(1, 0);  // [tokens, kv_heads, f]
+    if (phi.exponential()) features = (features - features.amax({0}, true)).exp();
+    const at::Tensor values = run_.rows.value.select(1, layer).to(type);
+    at::Tensor s = at::zeros({1, features.size(1), features.size(2), values.size(2)}, type);
+    at::Tensor n = at::zeros({1, features.size(1), features.size(2)}, type);
     std::vector<at::Tensor> found;
     auto wanted = positions.begin();
-    for (int64_t first = 0; first < keys.size(0) && wanted != positions.end(); first += kChunk) {
-        const int64_t count = std::min(kChunk, keys.size(0) - first);
-        const at::Tensor k = keys.narrow(0, first, count), v = values.narrow(0, first, count);
+    for (int64_t first = 0; first < values.size(0) && wanted != positions.end(); first += kChunk) {
+        const int64_t count = std::min(kChunk, values.size(0) - first);
+        const at::Tensor f = features.narrow(0, first, count), v = values.narrow(0, first, count);
         std::vector<int64_t> here;
         for (; wanted != positions.end() && *wanted < first + count; ++wanted) here.push_back(*wanted - first);
-        if (!here.empty()) {
-            const LinearAttentionStates sums = prefix_states(k, v, map_);
-            const at::Tensor chosen = index_of(here);
-            at::Tensor s = sums.s.index_select(0, chosen).squeeze(1), n = sums.n.index_select(0, chosen).squeeze(1);
-            if (before.s.defined()) s = s + before.s, n = n + before.n;
-            const at::Tensor seen = (chosen + (first + 1)).to(at::kFloat).view({-1, 1, 1, 1});
-            found.push_back((map_ == FeatureMap::identity ? s / seen : s / n.unsqueeze(-1)).flatten(2));
+        if (here.empty()) {
+            s = s + at::einsum("tkf,tkd->kfd", {f, v});
+            n = n + f.sum(0, true);
+            continue;
         }
-        if (wanted != positions.end()) before.add_all(k, v);
+        const at::Tensor sums = (f.unsqueeze(-1) * v.unsqueeze(-2)).cumsum(0) + s, counts = f.cumsum(0) + n;
+        const at::Tensor chosen = index_of(here), at_s = sums.index_select(0, chosen);
+        const at::Tensor seen = (chosen + (first + 1)).to(type).view({-1, 1, 1, 1});
+        const at::Tensor by = phi.is_signed() ? seen : counts.index_select(0, chosen).unsqueeze(-1);
+        found.push_back((at_s / by).masked_fill(by == 0, 0).flatten(2).to(at::kFloat));
+        s = sums.narrow(0, count - 1, 1).clone();
+        n = counts.narrow(0, count - 1, 1).clone();
     }
     return at::cat(found);
 }

@@ -36,9 +36,10 @@ const DriftScale::Part& DriftScale::part(DriftPart part) const {
     return found->second;
 }
 
-DriftScaleFit::DriftScaleFit(const Transformer& model, std::vector<std::vector<TokenId>> sequences, FeatureMap map,
-                             std::shared_ptr<const Sidecar> sidecar)
-    : model_(model), sequences_(std::move(sequences)), map_(map), sidecar_(std::move(sidecar)) {
+DriftScaleFit::DriftScaleFit(const Transformer& model, std::vector<std::vector<TokenId>> sequences,
+                             std::shared_ptr<const Phi> phi, std::shared_ptr<const Sidecar> sidecar)
+    : model_(model), sequences_(std::move(sequences)), sidecar_(std::move(sidecar)) {
+    scale_->phi_ = std::move(phi);
     if (sequences_.size() < 2) throw InputError("drift: at least two unrelated texts are needed");
     for (const auto& sequence : sequences_)
         if (sequence.size() < 8 || sequence.size() != sequences_.front().size())
@@ -75,7 +76,7 @@ void DriftScaleFit::run_next() {
     ForwardOptions options;
     options.logits = Logits::none;
     run.rows = model_.prefill(cache, run.ids, options).rows;
-    readers_.push_back(std::make_unique<PartReader>(run, map_, sidecar_));
+    readers_.push_back(std::make_unique<PartReader>(run, scale_->phi_, sidecar_));
     runs_.push_back(std::move(run));
 }
 
@@ -87,7 +88,7 @@ bool DriftScaleFit::decode_next() {
     for (int64_t i = 0; i < kDecodePiece && decoded_.size() < ids.size(); ++i)
         decoded_.push_back(model_.decode(*cache_, ids[decoded_.size()], options).rows);
     if (decoded_.size() < ids.size()) return true;
-    again_ = std::make_unique<PartReader>(StateRun{ids, concat(decoded_)}, map_, sidecar_);
+    again_ = std::make_unique<PartReader>(StateRun{ids, concat(decoded_)}, scale_->phi_, sidecar_);
     cache_.reset();
     return true;
 }

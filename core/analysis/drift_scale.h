@@ -25,13 +25,15 @@ class DriftScale {
     static int64_t bucket(int64_t position);
 
     bool has(DriftPart part) const { return parts_.contains(part); }
-    const Part& part(DriftPart part) const;  // throws InputError when it was not fitted
+    const Part& part(DriftPart part) const;                         // throws InputError when it was not fitted
+    const std::shared_ptr<const Phi>& phi() const { return phi_; }  // that attention_state was measured with
     int64_t runs() const { return runs_; }
     int64_t length() const { return length_; }
 
    private:
     friend class DriftScaleFit;
     std::map<DriftPart, Part> parts_;
+    std::shared_ptr<const Phi> phi_;
     int64_t runs_ = 0, length_ = 0;
 };
 
@@ -39,7 +41,7 @@ class DriftScale {
 // eight tokens. Short steps: one forward pass, one decoded piece, or one layer of one part.
 class DriftScaleFit {
    public:
-    DriftScaleFit(const Transformer& model, std::vector<std::vector<TokenId>> sequences, FeatureMap map,
+    DriftScaleFit(const Transformer& model, std::vector<std::vector<TokenId>> sequences, std::shared_ptr<const Phi> phi,
                   std::shared_ptr<const Sidecar> sidecar);
     bool step();              // false: done
     double progress() const;  // 0..1
@@ -53,7 +55,6 @@ class DriftScaleFit {
 
     const Transformer& model_;
     std::vector<std::vector<TokenId>> sequences_;
-    FeatureMap map_;
     std::shared_ptr<const Sidecar> sidecar_;
     std::vector<StateRun> runs_;
     std::vector<StateRows> decoded_;  // of the first run, token by token

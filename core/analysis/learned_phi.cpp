@@ -55,4 +55,13 @@ std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rota
     return std::make_shared<const Phi>(Phi::hedgehog(settings, query, key));
 }
 
+std::shared_ptr<const Phi> phi_for(const PhiSettings& settings, const ModelConfig& config, const std::string& folder,
+                                   const std::string& model_sha256) {
+    if (settings.kind != PhiKind::hedgehog) return std::make_shared<const Phi>(settings, config.head_dim);
+    const auto learned = folder.empty() ? nullptr : load_learned_phi(folder, settings.rotary, model_sha256);
+    if (!learned)
+        throw InputError("phi: none is learned for this model yet; rank feature maps with it first (`savepoint phi`)");
+    return learned;
+}
+
 }  // namespace savepoint

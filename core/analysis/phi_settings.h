@@ -17,8 +17,8 @@ namespace savepoint {
 //   favor         exp(w_j x' - |x'|^2 / 2) / sqrt(m), x' = x / d^(1/4), w_j orthogonal Gaussian directions: positive
 //                 random features whose mean is softmax attention's exp(q k / sqrt d) (Choromanski et al. 2021,
 //                 arXiv 2009.14794, lemma 1 and section 2.4)                              f = m
-//   dpfp          r_i r_(i + j), j = 1..nu, r = relu([x, -x]) (Schlag et al. 2021, arXiv 2102.11174, eq. 37)  f = 2 d nu
-//   hedgehog      exp([W x, -W x]), a W for every query head and KV head, fitted so that linear attention mimics the
+//   dpfp          r_i r_(i + j), j = 1..nu, r = relu([x, -x]) (Schlag et al. 2021, arXiv 2102.11174, eq. 37)  f = 2 d
+//   nu hedgehog      exp([W x, -W x]), a W for every query head and KV head, fitted so that linear attention mimics the
 //                 model's softmax attention (Zhang et al. 2024, arXiv 2402.04347)         f = 2 d
 enum class PhiKind { identity, elu1, relu, squared_relu, exp, favor, dpfp, hedgehog };
 std::string to_string(PhiKind kind);
@@ -31,6 +31,7 @@ struct PhiSettings {
     int64_t favor_features = 128;  // m
     uint64_t favor_seed = 1;
     int64_t dpfp_nu = 1;
+    bool operator==(const PhiSettings&) const = default;
 };
 
 }  // namespace savepoint

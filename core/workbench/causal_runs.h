@@ -18,11 +18,11 @@ PatchRun patch_run(const Desk& desk, ThoughtId thought);  // with the edits of i
 std::shared_ptr<const RunPairView> run_pair_view(const Desk& desk, ThoughtId a, ThoughtId b,
                                                  const Alignment& alignment);
 
-// The scale of distances that was fitted last, for the sidecar and the feature map that it was fitted with.
+// The scale of distances that was fitted last, for the sidecar and the phi that it was fitted with.
 struct KnownScale {
     std::shared_ptr<const DriftScale> scale;
     std::shared_ptr<const Sidecar> sidecar;
-    FeatureMap map = FeatureMap::elu1;
+    PhiSettings phi;
 };
 
 }  // namespace savepoint

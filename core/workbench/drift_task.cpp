@@ -1,5 +1,8 @@
 #include "core/workbench/drift_task.h"
 
+#include <ATen/ATen.h>
+
+#include "core/analysis/learned_phi.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
@@ -12,21 +15,24 @@ DriftTask::DriftTask(Desk& desk, ThoughtId a, ThoughtId b, DriftSettings setting
       settings_(settings),
       alignment_(align(desk.graph.path_tokens(a), desk.graph.path_tokens(b))),
       runs_(run_pair_view(desk, a, b, alignment_)),
-      sidecar_(desk.fit.sidecar) {
+      sidecar_(desk.fit.sidecar),
+      phi_(phi_for(settings.phi, desk.transformer().config(), desk.fit_folder, desk.need_model().weights->sha256())) {
     publish(CausalState::running);
 }
 
 bool DriftTask::known_scale() const {
     const KnownScale& known = desk_.drift_scale;
-    return known.scale && known.sidecar == sidecar_ && known.map == settings_.map;
+    if (!known.scale || known.sidecar != sidecar_ || known.phi != settings_.phi) return false;
+    // A learned phi may have been learned again.
+    return settings_.phi.kind != PhiKind::hedgehog || at::equal(known.scale->phi()->key_maps(), phi_->key_maps());
 }
 
 Step DriftTask::step() {
     if (!known_scale()) {
         if (!fit_)
-            fit_ = std::make_unique<DriftScaleFit>(desk_.transformer(), unrelated_texts(desk_.tokenizer()),
-                                                   settings_.map, sidecar_);
-        if (!fit_->step()) desk_.drift_scale = {fit_->result(), sidecar_, settings_.map};
+            fit_ = std::make_unique<DriftScaleFit>(desk_.transformer(), unrelated_texts(desk_.tokenizer()), phi_,
+                                                   sidecar_);
+        if (!fit_->step()) desk_.drift_scale = {fit_->result(), sidecar_, settings_.phi};
         publish(CausalState::running);
         return Step::again;
     }

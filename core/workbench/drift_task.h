@@ -15,7 +15,7 @@ struct Desk;
 // measures how far apart unrelated texts are; that is kept.
 class DriftTask : public Task {
    public:
-    DriftTask(Desk& desk, ThoughtId a, ThoughtId b, DriftSettings settings);
+    DriftTask(Desk& desk, ThoughtId a, ThoughtId b, DriftSettings settings);  // throws InputError, as phi_for does
     Step step() override;
     void stop() override { publish(CausalState::cancelled); }
     void failed(const std::string& message) override { publish(CausalState::failed, message); }
@@ -32,6 +32,7 @@ class DriftTask : public Task {
     Alignment alignment_;
     std::shared_ptr<const RunPairView> runs_;
     std::shared_ptr<const Sidecar> sidecar_;
+    std::shared_ptr<const Phi> phi_;
     std::unique_ptr<DriftScaleFit> fit_;
     std::unique_ptr<Drift> drift_;
     std::vector<std::shared_ptr<const DriftMap>> maps_;

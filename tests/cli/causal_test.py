@@ -28,6 +28,12 @@ def check_drift(folder):
     assert len(rows) == sum(8 * m["rows"] * m["heads"] for m in result["maps"])
     assert abs(float(rows[4 * 30 + 7]["distance"]) - hidden["distance"][4][7][0]) < 1e-6
     assert "token 4" in run("drift", *TEXTS).out
+    other = run_json("drift", *TEXTS, "--phi", "exp")
+    assert other["phi"] == "exp"
+    for mine, theirs in zip(result["maps"], other["maps"]):
+        same = mine == theirs
+        assert same == (mine["part"] != "attention_state"), mine["part"]
+    refused("drift", *TEXTS, "--phi", "cosine", because="cosine")
 
 
 def check_patch(folder):

@@ -1,3 +1,4 @@
+#include "core/analysis/state_forms.h"
 #include "core/analysis/drift.h"
 #include "tests/core/model_fixture.h"
 
@@ -5,6 +6,13 @@ using namespace savepoint;
 using namespace savepoint::testing;
 
 namespace {
+
+std::shared_ptr<const Phi> phi_of(PhiKind kind, bool rotary = false) {
+    PhiSettings settings;
+    settings.kind = kind;
+    settings.rotary = rotary;
+    return std::make_shared<const Phi>(settings, 64);
+}
 
 StateRun prefilled(const std::vector<TokenId>& ids) {
     KvCache cache = shared_model().make_cache(static_cast<int64_t>(ids.size()));
@@ -15,7 +23,7 @@ StateRun prefilled(const std::string& text) { return prefilled(shared_tokenizer(
 
 std::shared_ptr<const DriftScale> shared_scale() {
     static const auto scale = [] {
-        DriftScaleFit fit(shared_model(), unrelated_texts(shared_tokenizer(), 4, 32), FeatureMap::elu1, nullptr);
+        DriftScaleFit fit(shared_model(), unrelated_texts(shared_tokenizer(), 4, 32), phi_of(PhiKind::elu1), nullptr);
         while (fit.step()) {
         }
         return fit.result();
@@ -53,14 +61,31 @@ float typical(DriftPart part, int64_t position, int64_t row, int64_t head = 0) {
 }
 
 // S_t / n_t of one head by its definition, in float64.
-at::Tensor state_by_definition(const StateRows& rows, int64_t layer, int64_t head, int64_t token) {
+// The features of a key, by their formulas.
+at::Tensor features_by_definition(PhiKind kind, const at::Tensor& k) {
+    switch (kind) {
+        case PhiKind::elu1:
+            return at::elu(k) + 1;
+        case PhiKind::relu:
+            return at::relu(k);
+        case PhiKind::exp:
+            return at::exp(k);
+        default:
+            return k;
+    }
+}
+
+// S_t / n_t row by row; identity: S_t / t; a feature that was never met: 0.
+at::Tensor state_by_definition(const StateRows& rows, int64_t layer, int64_t head, int64_t token,
+                               PhiKind kind = PhiKind::elu1) {
     at::Tensor s = at::zeros({64, 64}, at::kDouble), n = at::zeros({64}, at::kDouble);
     for (int64_t i = 0; i <= token; ++i) {
-        const at::Tensor k = at::elu(rows.key[i][layer][head].to(at::kDouble)) + 1;
+        const at::Tensor k = features_by_definition(kind, rows.key[i][layer][head].to(at::kDouble));
         s += at::outer(k, rows.value[i][layer][head].to(at::kDouble));
         n += k;
     }
-    return s / n.unsqueeze(1);
+    if (kind == PhiKind::identity) return s / static_cast<double>(token + 1);
+    return at::where(n.unsqueeze(1) > 0, s / n.unsqueeze(1), at::zeros_like(s));
 }
 
 }  // namespace
@@ -118,13 +143,43 @@ TEST_CASE("drift: states are summed up over more than a chunk") {
     ids.insert(ids.end(), ids.begin(), ids.end());
     ids.insert(ids.end(), ids.begin(), ids.begin() + 60);
     const StateRun run = prefilled(ids);
-    const PartReader reader(run, FeatureMap::elu1, nullptr);
+    const PartReader reader(run, phi_of(PhiKind::elu1), nullptr);
     const std::vector<int64_t> positions{0, 63, 64, 100, 139};
     const at::Tensor read = reader.read(DriftPart::attention_state, 4, positions);
     for (size_t i = 0; i < positions.size(); ++i) {
         const at::Tensor expected = state_by_definition(run.rows, 4, 1, positions[i]).flatten();
         CHECK(largest_difference(read[static_cast<int64_t>(i)][1].to(at::kDouble), expected) < 2e-4f);
     }
+}
+
+TEST_CASE(
+    "drift: states of other phi by their definitions; a learned one and FAVOR+ as the states of experiments are") {
+    std::vector<TokenId> ids = first_ids(40);
+    ids.insert(ids.end(), ids.begin(), ids.end());
+    const StateRun run = prefilled(ids);
+    const std::vector<int64_t> positions{0, 3, 63, 64, 79};
+    for (const PhiKind kind : {PhiKind::identity, PhiKind::relu, PhiKind::exp}) {
+        const at::Tensor read = PartReader(run, phi_of(kind), nullptr).read(DriftPart::attention_state, 7, positions);
+        for (size_t i = 0; i < positions.size(); ++i) {
+            const at::Tensor expected = state_by_definition(run.rows, 7, 1, positions[i], kind).flatten();
+            const double scale = std::max(1.0, expected.abs().max().item<double>());
+            INFO(to_string(kind), " at ", positions[i]);
+            CHECK(largest_difference(read[static_cast<int64_t>(i)][1].to(at::kDouble), expected) / scale < 1e-4);
+        }
+    }
+    at::manual_seed(5);
+    const auto learned = std::make_shared<const Phi>(
+        Phi::hedgehog({}, at::randn({30, 9, 64, 64}) * 0.05, at::randn({30, 3, 64, 64}) * 0.05));
+    for (const auto& phi : {learned, phi_of(PhiKind::favor), phi_of(PhiKind::dpfp)}) {
+        const at::Tensor read = PartReader(run, phi, nullptr).read(DriftPart::attention_state, 7, {64});
+        PhiState state;
+        state.phi = phi;
+        state.add(run.rows.key.slice(0, 0, 65), run.rows.value.slice(0, 0, 65));
+        const at::Tensor expected = form_values(StateForm::rows, state).values[7];
+        INFO(to_string(phi->settings().kind));
+        CHECK(largest_difference(read[0], expected.reshape(read[0].sizes())) < 2e-3f);
+    }
+    CHECK_THROWS_AS(PartReader(run, phi_of(PhiKind::elu1, true), nullptr), InputError);
 }
 
 TEST_CASE("drift: the same text computed two ways stays within the band, unrelated texts are about 1 apart") {
@@ -179,6 +234,6 @@ TEST_CASE("drift: what cannot be compared is refused with the reason") {
     StateRun missing = a;
     missing.rows.hidden = at::Tensor();
     CHECK_THROWS_AS(Drift(a, missing, align(a.ids, a.ids), shared_scale(), nullptr, {}), InputError);
-    CHECK_THROWS_AS(DriftScaleFit(shared_model(), {{1, 2, 3}}, FeatureMap::elu1, nullptr), InputError);
+    CHECK_THROWS_AS(DriftScaleFit(shared_model(), {{1, 2, 3}}, phi_of(PhiKind::elu1), nullptr), InputError);
     CHECK_THROWS_AS(shared_scale()->part(DriftPart::latent), InputError);
 }

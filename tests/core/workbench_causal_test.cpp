@@ -42,6 +42,19 @@ TEST_CASE("two thoughts are compared in the background: aligned, in every part, 
     // The other way round, with what is known of unrelated texts kept.
     const auto back = bench.after(command::CompareRuns{germany, france, {}}, true)->drift;
     CHECK(back->maps[0]->distance[5 * 30 + 7] == doctest::Approx(view->maps[0]->distance[5 * 30 + 7]));
+
+    // Another phi: other distances of the linear-attention state, the same of everything else. None is learned here.
+    DriftSettings settings;
+    settings.phi.kind = PhiKind::exp;
+    const auto other = bench.after(command::CompareRuns{germany, france, settings}, true)->drift;
+    REQUIRE(other->state == CausalState::done);
+    CHECK(other->settings.phi.kind == PhiKind::exp);
+    for (size_t part = 0; part < 5; ++part)
+        CHECK((other->maps[part]->distance == back->maps[part]->distance) ==
+              (other->maps[part]->part != DriftPart::attention_state));
+    settings.phi.kind = PhiKind::hedgehog;
+    bench.after(command::CompareRuns{germany, france, settings}, true);
+    CHECK(errors_of(*bench.now()).find("savepoint phi") != std::string::npos);
     bench.after(command::RemoveThought{germany}, true);
     CHECK(bench.now()->drift == nullptr);
 }

@@ -48,6 +48,16 @@ void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
     ctx->ItemClick("//Drift/###first");
     IM_CHECK(wait_until(
         ctx, 20, [&] { return h.snapshot()->selected.position == drift->runs->pairs[static_cast<size_t>(pair)].b; }));
+    // The states by another phi; everything else stays as it was.
+    ctx->ItemClick("//Drift/##phi");
+    ctx->ItemClick("//$FOCUSED/exp");
+    ctx->ItemClick("//Drift/Compare");
+    IM_CHECK(wait_until(ctx, 300, [&] {
+        const auto& again = h.snapshot()->drift;
+        return again->state == CausalState::done && again->settings.phi.kind == PhiKind::exp;
+    }));
+    IM_CHECK(h.snapshot()->drift->maps[3]->distance != drift->maps[3]->distance);
+    IM_CHECK(h.snapshot()->drift->maps[0]->distance == drift->maps[0]->distance);
     for (const char* part : {"Values", "Linear state", "Hidden"}) {
         ctx->ItemClick((std::string("//Drift/part/") + part).c_str());
         ctx->Yield(2);
