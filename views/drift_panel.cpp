@@ -116,6 +116,7 @@ void DriftPanel::draw_choices(const DriftView& view) {
     if (map && map->part == DriftPart::attention_state) {
         const std::string phi = "phi: " + to_string(view.settings.phi.kind);
         flow(ImGui::CalcTextSize(phi.c_str()).x);
+        ImGui::AlignTextToFramePadding();
         ImGui::TextDisabled("%s", phi.c_str());
         tooltip("Feature map of the states that are compared here.");
     }

@@ -107,6 +107,25 @@ void register_layout(Harness& harness) {
         ctx->Yield(2);
         IM_CHECK_EQ(h.settings().font_size, app::kDefaultFont);
     });
+    add(harness, "choices_are_remembered", [](ImGuiTestContext* ctx, Harness& h) {
+        auto snapshot = std::make_shared<Snapshot>(*sample_snapshot());
+        snapshot->mark_threshold = 97.5;
+        h.show(snapshot);
+        h.window().shell().ui().colour = views::TokenColour::attention_mass;
+        ctx->Yield(3);
+        // A panel that is seen shows attention mass: it is asked for.
+        IM_CHECK(last<command::WatchAttentionMass>(h.submitted()).on);
+        app::Settings settings = h.settings();
+        settings.folder = empty_folder("settings");
+        app::save_settings(settings);
+        const app::Settings again = app::load_settings(settings.folder);
+        IM_CHECK_EQ(again.mark_threshold, 97.5);
+        IM_CHECK(again.colour == views::TokenColour::attention_mass);
+        app::write_whole_file(settings.folder + "/settings.json", R"({"mark_threshold": 300, "colour": "plaid"})");
+        IM_CHECK_EQ(app::load_settings(settings.folder).mark_threshold, kMarkThreshold);
+        h.window().shell().ui().colour = views::TokenColour::log_probability;
+        ctx->Yield(2);
+    });
     add(harness, "memory_limit_is_set", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->ItemClick("//##Status/###states");
         ctx->Yield(3);
