@@ -65,7 +65,7 @@ bool LensTask::fit() {
     if (!fit_) {
         tuned_ = stored_tuned_lens(desk_);
         if (tuned_) return false;
-        LensText text = lens_text(desk_.tokenizer());
+        LensText text = lens_text(desk_.tokenizer(), desk_.options.tuned_lens_tokens);
         fit_ = std::make_unique<TunedLensFit>(desk_.transformer(), std::move(text.fit), std::move(text.held_out));
     }
     if (fit_->step()) {

@@ -18,6 +18,7 @@ struct WorkbenchOptions {
     int64_t memory_budget = -1;              // bytes of the states of all thoughts; 0: no limit, -1: half of the memory
     double mark_threshold = kMarkThreshold;  // see SetMarkThreshold
     FitSettings fit;
+    int64_t tuned_lens_tokens = 8192;  // that a tuned lens is fitted on
 };
 
 // The one door: owns model, sidecar, graph and analyses, and does all work on its one worker thread.

@@ -59,7 +59,8 @@ std::string soft_file(const TemporaryFolder& folder, const at::Tensor& prompts, 
 
 TEST_CASE("collapse: cosine, variance of components and effective rank as numpy has them") {
     std::ifstream in(SAVEPOINT_SOURCE_DIR "/tests/data/collapse.json");
-    for (const auto& one : nlohmann::json::parse(in)["cases"]) {
+    const nlohmann::json fixture = nlohmann::json::parse(in);
+    for (const auto& one : fixture["cases"]) {
         INFO(one["name"].get<std::string>());
         std::vector<at::Tensor> rows;
         for (const auto& row : one["rows"]) rows.push_back(at::tensor(row.get<std::vector<double>>(), at::kDouble));

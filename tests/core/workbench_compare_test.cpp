@@ -10,7 +10,7 @@ namespace {
 
 RateDistortionSettings small_comparison() {
     RateDistortionSettings settings;
-    settings.fit_tokens = 2560;
+    settings.fit_tokens = 1280;
     settings.held_out_tokens = 256;
     settings.prefix = 96;
     settings.followers = 32;

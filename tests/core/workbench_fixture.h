@@ -79,6 +79,7 @@ inline WorkbenchOptions small_options() {
     options.data_folder = kept_data_folder();
     options.device = "cpu";
     options.fit = small_fit();
+    options.tuned_lens_tokens = 2048;
     return options;
 }
 
