@@ -10,7 +10,7 @@ void CodecShelf::put(const std::string& name, const std::string& file) {
 }
 
 void CodecShelf::put(const std::string& name, std::shared_ptr<const RunCodec> codec) {
-    kept_[name] = [codec](std::shared_ptr<const Weights>) { return codec; };
+    kept_[name] = [codec = std::move(codec)](const std::shared_ptr<const Weights>&) { return codec; };
 }
 
 CodecShelf::Source CodecShelf::find(const std::string& name) const {
