@@ -171,9 +171,11 @@ void PhiPanel::draw_plot(const PhiRankingView& view, ImVec2 size) const {
         ImPlot::PlotText("an output of zero", layers - 0.5, 1,
                          {-0.5f * ImGui::CalcTextSize("an output of zero").x - 4, 0.6f * em()});
     }
-    if (measure_ == 0 && std::any_of(view.rows.begin(), view.rows.end(), is_far))
-        ImPlot::PlotText("identity: far above", -0.5, high,
-                         {0.5f * ImGui::CalcTextSize("identity: far above").x + 4, 0.6f * em()});
+    const auto far = std::find_if(view.rows.begin(), view.rows.end(), is_far);
+    if (measure_ == 0 && far != view.rows.end()) {
+        const std::string text = to_string(far->kind) + ": far above";
+        ImPlot::PlotText(text.c_str(), -0.5, high, {0.5f * ImGui::CalcTextSize(text.c_str()).x + 4, 0.6f * em()});
+    }
     for (const PhiFidelity& row : view.rows) {
         const auto& y = measure_ == 0 ? row.layer_error : row.layer_cosine;
         const bool out = any_chosen_ && chosen(row);

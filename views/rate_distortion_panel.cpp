@@ -290,7 +290,8 @@ void RateDistortionPanel::draw_trial(Frame& frame, const CodecView& codec) {
     ImGui::EndDisabled();
     tooltip(problem.empty()
                 ? "Encodes the first half of the current thought's path with this codec, decodes it, and lets the "
-                  "model go on from there, beside the exact run. A double click on its point does the same."
+                  "model go on from there, beside the exact run. Edits on the path are left out: its tokens are read "
+                  "again. A double click on its point does the same."
                 : problem.c_str());
     ImGui::SameLine();
     ImGui::TextUnformatted(codec.name.c_str());

@@ -7,6 +7,7 @@
 
 #include "core/model/error.h"
 #include "core/model/sampler.h"
+#include "core/sidecar/evaluate.h"
 #include "core/sidecar/latent_edit.h"
 
 namespace savepoint {
@@ -24,12 +25,6 @@ Latent repeated(const Latent& z, LatentPart part, int64_t count) {
     Latent many{z.hidden.expand({count, -1, -1}), z.key.expand({count, -1, -1}), z.value.expand({count, -1, -1})};
     part_of(many, part) = part_of(many, part).clone();
     return many;
-}
-
-double percentile_95(std::vector<double> values) {
-    if (values.empty()) return NAN;
-    std::sort(values.begin(), values.end());
-    return values[static_cast<size_t>(std::ceil(0.95 * static_cast<double>(values.size()))) - 1];
 }
 
 // The hook's activation, [batch, 1, ..], in place of what the block computed.

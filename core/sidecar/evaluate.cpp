@@ -66,13 +66,6 @@ StateRows resumed_rows(const Sidecar& sidecar, const StateRows& exact) {
     return kv;
 }
 
-double percentile_95(std::vector<float> values) {
-    if (values.empty()) return NAN;
-    const auto at = values.begin() + static_cast<ptrdiff_t>(0.95 * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), at, values.end());
-    return *at;
-}
-
 // Mean of log p(next token) of the rows that have one after them.
 double mean_nll(const at::Tensor& logits, std::span<const TokenId> tokens) {
     const auto rows = static_cast<int64_t>(tokens.size()) - 1;
@@ -116,6 +109,13 @@ at::Tensor resumed_logits(const Transformer& model, const Sidecar& sidecar, KvCa
 }
 
 }  // namespace
+
+double percentile_95(std::vector<double> values) {
+    if (values.empty()) return NAN;
+    const auto at = values.begin() + static_cast<ptrdiff_t>(std::ceil(0.95 * static_cast<double>(values.size()))) - 1;
+    std::nth_element(values.begin(), at, values.end());
+    return *at;
+}
 
 ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows) {
     ReconstructionError out;

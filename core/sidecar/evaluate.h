@@ -23,6 +23,9 @@ struct ReconstructionError {
 };
 ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows);
 
+// The smallest value that at least 95 of 100 do not exceed (nearest rank); NaN of none.
+double percentile_95(std::vector<double> values);
+
 // What resuming from decode(z) does: the first `prefix` tokens' K/V are decoded (the first exact ones kept),
 // the following tokens are fed through the model on top of it, teacher forced, beside the exact run.
 struct ResumeFidelity {

@@ -7,6 +7,7 @@
 #include "core/model/error.h"
 #include "core/model/sampler.h"
 #include "core/sidecar/edit_effects.h"
+#include "core/sidecar/evaluate.h"
 #include "core/sidecar/latent_edit.h"
 #include "tests/core/sidecar_fixture.h"
 
@@ -166,6 +167,14 @@ TEST_CASE("edit effects: no move has none, and a codec without error lets every 
     }
     SlotEffect made_up{LatentPart::hidden, 0, -1, 0.5, 1, {0.4, 0.5, 0.6, 3}};
     CHECK(made_up.above() == 2);
+}
+
+TEST_CASE("edit effects: the 95th percentile is the nearest rank") {
+    std::vector<double> hundred;
+    for (int i = 100; i > 0; --i) hundred.push_back(i);
+    CHECK(percentile_95(hundred) == 95);
+    CHECK(percentile_95({3, 1}) == 3);
+    CHECK(std::isnan(percentile_95({})));
 }
 
 TEST_CASE("edit effects: another model's sidecar and texts too short are refused") {
