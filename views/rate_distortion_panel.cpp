@@ -355,16 +355,17 @@ void RateDistortionPanel::draw(Frame& frame) {
     draw_progress(*view);
     draw_choices(*view);
     const ImVec2 room = ImGui::GetContentRegionAvail();
-    const float height = std::max(8 * em(), 0.6f * room.y);
-    const bool beside = chosen(*view) != nullptr;
-    draw_plot(frame, *view, {beside ? 0.48f * room.x : room.x, height});
-    if (beside) ImGui::SameLine();
-    if (beside) {
-        if (ImGui::BeginChild("trial", {0, height})) draw_trial(frame, *chosen(*view));
-        ImGui::EndChild();
-    } else {
-        small_label("Click a point or a row to use that codec on your own thought.", palette::text_dim);
+    const float height = std::max(std::min(0.6f * room.y, room.y - 5.5f * em()), 6 * em());
+    // The trial's place is kept when there is none: a double click must find the second time what it found the first.
+    draw_plot(frame, *view, {0.48f * room.x, height});
+    ImGui::SameLine();
+    if (ImGui::BeginChild("trial", {0, height})) {
+        if (const CodecView* codec = chosen(*view))
+            draw_trial(frame, *codec);
+        else
+            ImGui::TextWrapped("Click a point or a row to use that codec on your own thought.");
     }
+    ImGui::EndChild();
     draw_table(frame, *view);
 }
 
