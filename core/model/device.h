@@ -13,7 +13,8 @@ int usable_processors();
 void set_threads(int threads);
 int threads();
 std::string cpu_name();
-int64_t resident_bytes();  // of this process
+bool multiplies_bfloat16();  // this processor, in hardware
+int64_t resident_bytes();    // of this process
 
 // "cpu", "cuda" or "auto". Loads libtorch_cuda when asked for or found beside libtorch_cpu, before any
 // query of CUDA. Throws Error with the way out when "cuda" is asked for and cannot be had.

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace savepoint {
@@ -98,6 +99,16 @@ at::Tensor BlockFeatures::embeddings(std::span<const TokenId> tokens) const {
     std::copy(tokens.begin(), tokens.end(), ids.data_ptr<int64_t>());
     const at::Tensor x = weights_->tensor("embed").index_select(0, ids) * config().embed_scale;
     return x / root_mean_square(x, config().norm_eps);
+}
+
+BlockFeatures::Distinct BlockFeatures::distinct_embeddings(std::span<const TokenId> tokens) const {
+    std::vector<TokenId> distinct(tokens.begin(), tokens.end());
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    at::Tensor which = at::empty({static_cast<int64_t>(tokens.size())}, at::kLong);
+    for (size_t t = 0; t < tokens.size(); ++t)
+        which.data_ptr<int64_t>()[t] = std::lower_bound(distinct.begin(), distinct.end(), tokens[t]) - distinct.begin();
+    return {embeddings(distinct), which};
 }
 
 at::Tensor BlockFeatures::kv_metric(int64_t block, const at::Tensor& variance, const Sensitivity* sensitivity) const {

@@ -32,6 +32,12 @@ class BlockFeatures {
     StateRows rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const;
     // The token's embedding, at unit mean square: [tokens, d_model].
     at::Tensor embeddings(std::span<const TokenId> tokens) const;
+    // The same where each token that recurs stands once.
+    struct Distinct {
+        at::Tensor embeddings;  // [distinct tokens, d_model]
+        at::Tensor which;       // [tokens] int64: the row of each
+    };
+    Distinct distinct_embeddings(std::span<const TokenId> tokens) const;
 
     // M_l [width, width], so that d^T M d summed over blocks is the expected cost of an error d.
     //   hidden  the mean over layers of the fraction of variance unexplained

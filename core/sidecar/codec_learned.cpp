@@ -59,6 +59,7 @@ class LearnedCodec::Walk {
           rows_(rows),
           coarser_(std::move(coarser)) {
         embeddings_ = transform_.features().embeddings(tokens);
+        distinct_ = transform_.predicted_from(tokens);
     }
 
     // Decoded features by block.
@@ -78,7 +79,7 @@ class LearnedCodec::Walk {
    private:
     at::Tensor one(size_t g, const Code& code) {
         const auto& group = transform_.groups()[g];
-        const at::Tensor linear = transform_.context_of(group, embeddings_, below_);
+        const at::Tensor linear = transform_.prediction(group, distinct_, below_);
         const at::Tensor c = coefficients(g, linear), coarser = token_coarser(coarser_, g);
         at::Tensor x;
         if (network_.settings().recurrent) {
@@ -112,7 +113,7 @@ class LearnedCodec::Walk {
     std::vector<at::Tensor> together(const Code& code) {
         std::vector<at::Tensor> values, linears, steps;
         for (size_t g = 0; g < transform_.groups().size(); ++g) {
-            linears.push_back(transform_.context_of(transform_.groups()[g], embeddings_, {}));
+            linears.push_back(transform_.prediction(transform_.groups()[g], distinct_, {}));
             const at::Tensor coarser = token_coarser(coarser_, g);
             const auto context = context_of(g, {}, {}, coarser);
             values.push_back(valued(g, coefficients(g, linears.back()), context, coarser, code).unsqueeze(0));
@@ -170,6 +171,7 @@ class LearnedCodec::Walk {
     const StateRows* rows_;
     at::Tensor coarser_;  // [tokens, groups], or undefined
     at::Tensor embeddings_, below_;
+    BlockFeatures::Distinct distinct_;
 };
 
 namespace {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/model/parallel.h"
 #include "core/sidecar/quantizer.h"
@@ -26,13 +27,20 @@ at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor&
 namespace {
 
 constexpr int64_t kColumns = 128;  // multiplied together
+constexpr int64_t kFewRows = 32;   // fewer are not worth sorting or converting
 
-// Rows times matrix, for rows that end in zeros, as those of tokens with coarse steps do: some columns at a time, over
-// the rows that have any left.
-at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix) {
+// Rows times a matrix, which may stand in bfloat16 beside it.
+at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
+    if (!shortened.defined() || rows.size(0) < kFewRows || rows.requires_grad()) return at::matmul(rows, matrix);
+    return at::matmul(rows.to(at::kBFloat16), shortened).to(at::kFloat);
+}
+
+// The same for rows that end in zeros, as those of tokens with coarse steps do: some columns at a time, over the rows
+// that have any left.
+at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
     const at::Tensor r = rows.contiguous();
     const int64_t count = r.size(0), columns = r.size(1);
-    if (count < kColumns / 4 || r.requires_grad()) return at::matmul(r, matrix);
+    if (count < kFewRows || r.requires_grad()) return at::matmul(r, matrix);
     std::vector<int64_t> end(static_cast<size_t>(count)), order(end.size());
     for (int64_t t = 0; t < count; ++t) {
         const float* row = r.const_data_ptr<float>() + t * columns;
@@ -45,16 +53,19 @@ at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix) {
               [&](int64_t a, int64_t b) { return end[static_cast<size_t>(a)] > end[static_cast<size_t>(b)]; });
     const at::Tensor longest_first = at::from_blob(order.data(), {count}, at::kLong);
     const at::Tensor sorted = r.index_select(0, longest_first);
-    at::Tensor product = at::zeros({count, matrix.size(1)});
+    at::Tensor sum = at::zeros({count, matrix.size(1)});
     size_t left = order.size();
     for (int64_t c = 0; c < columns; c += kColumns) {
         while (left > 0 && end[static_cast<size_t>(order[left - 1])] <= c) --left;
         if (left == 0) break;
         const int64_t n = static_cast<int64_t>(left), to = std::min(columns, c + kColumns);
-        at::Tensor part = product.slice(0, 0, n);
-        part.addmm_(sorted.slice(0, 0, n).slice(1, c, to), matrix.slice(0, c, to));
+        const at::Tensor part = sorted.slice(0, 0, n).slice(1, c, to);
+        if (shortened.defined())
+            sum.slice(0, 0, n).add_(at::matmul(part.to(at::kBFloat16), shortened.slice(0, c, to)));
+        else
+            sum.slice(0, 0, n).addmm_(part, matrix.slice(0, c, to));
     }
-    return at::empty_like(product).index_copy_(0, longest_first, product);
+    return at::empty_like(sum).index_copy_(0, longest_first, sum);
 }
 
 }  // namespace
@@ -69,23 +80,49 @@ TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, Tr
       groups_(std::move(groups)),
       step_(step),
       name_(std::move(name)),
-      importance_(std::move(importance)) {}
+      importance_(std::move(importance)) {
+    shorten();
+}
 
-at::Tensor TransformCodec::context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const {
+void TransformCodec::shorten() {
+    if (!settings_.bfloat16 || !multiplies_bfloat16()) return;
+    for (Group& group : groups_) {
+        group.short_decode = group.decode.to(at::kBFloat16);
+        if (group.predict.defined()) group.short_predict = group.predict.t().to(at::kBFloat16).contiguous();
+    }
+}
+
+BlockFeatures::Distinct TransformCodec::predicted_from(std::span<const TokenId> tokens) const {
+    return settings_.from_token ? features_->distinct_embeddings(tokens) : BlockFeatures::Distinct();
+}
+
+// What a token says of itself is worked out once for each that occurs: a text has a few hundred in a thousand.
+at::Tensor TransformCodec::prediction(const Group& group, const BlockFeatures::Distinct& tokens,
+                                      const at::Tensor& below) const {
     if (!group.predict.defined()) return {};
-    return transform_context(settings_.from_token, settings_.from_below, embeddings, below);
+    const int64_t of_token = settings_.from_token ? features_->config().d_model : 0;
+    const auto part = [&](const at::Tensor& context, int64_t from, int64_t to) {
+        const at::Tensor shortened =
+            group.short_predict.defined() ? group.short_predict.slice(0, from, to) : at::Tensor();
+        return product(context - group.context_mean.slice(0, from, to), group.predict.slice(1, from, to).t(),
+                       shortened);
+    };
+    const int64_t all = group.predict.size(1);
+    if (of_token == 0) return part(below, 0, all);
+    at::Tensor predicted = part(tokens.embeddings, 0, of_token).index_select(0, tokens.which);
+    return of_token < all ? predicted.add_(part(below, of_token, all)) : predicted;
 }
 
 at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& steps,
-                                          const at::Tensor& context) const {
-    at::Tensor x = product_of_ragged(steps * step_, group.decode).add_(group.mean);
-    return context.defined() ? x.addmm_(context - group.context_mean, group.predict.t()) : x;
+                                          const at::Tensor& prediction) const {
+    at::Tensor x = product_of_ragged(steps * step_, group.decode, group.short_decode).add_(group.mean);
+    return prediction.defined() ? x.add_(prediction) : x;
 }
 
 at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features,
-                                        const at::Tensor& context) const {
+                                        const at::Tensor& prediction) const {
     at::Tensor x = features - group.mean;
-    if (context.defined()) x.addmm_(context - group.context_mean, group.predict.t(), 1, -1);
+    if (prediction.defined()) x.sub_(prediction);
     return at::matmul(x, group.encode.t()) / step_;
 }
 
@@ -105,19 +142,19 @@ at::Tensor TransformCodec::values(size_t group, const at::Tensor& rounded, const
 }
 
 TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
-    const at::Tensor embeddings = settings_.from_token ? features_->embeddings(run.tokens) : at::Tensor();
+    const BlockFeatures::Distinct tokens = predicted_from(run.tokens);
     Latent latent;
     if (importance_) latent.coarser = importance_->coarser(run);
     at::Tensor below;
     for (size_t g = 0; g < groups_.size(); ++g) {
         const Group& group = groups_[g];
         const at::Tensor coarser = latent.coarser_of(g);
-        const at::Tensor context = context_of(group, embeddings, below);
-        at::Tensor steps = coefficients(group, features_of(group, run.rows), context);
+        const at::Tensor predicted = prediction(group, tokens, below);
+        at::Tensor steps = coefficients(group, features_of(group, run.rows), predicted);
         if (coarser.defined()) steps = steps / relative_steps(coarser);
         const at::Tensor q = group.coder.coded_part(round_to_steps(steps, settings_.dead_zone), coarser);
         if (settings_.from_below) {
-            const at::Tensor decoded = group_features(group, values(g, q, coarser), context);
+            const at::Tensor decoded = group_features(group, values(g, q, coarser), predicted);
             below = decoded.slice(1, decoded.size(1) - features_->width());
         }
         latent.exact.push_back(steps);
@@ -128,12 +165,12 @@ TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
 
 std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor>& z,
                                                     std::span<const TokenId> tokens) const {
-    const at::Tensor embeddings = settings_.from_token ? features_->embeddings(tokens) : at::Tensor();
+    const BlockFeatures::Distinct from = predicted_from(tokens);
     std::vector<at::Tensor> blocks;
     at::Tensor below;
     for (size_t g = 0; g < groups_.size(); ++g) {
         const Group& group = groups_[g];
-        const at::Tensor x = group_features(group, z[g], context_of(group, embeddings, below));
+        const at::Tensor x = group_features(group, z[g], prediction(group, from, below));
         for (int64_t i = 0; i < group.blocks.layers(); ++i)
             blocks.push_back(x.slice(1, i * features_->width(), (i + 1) * features_->width()));
         below = blocks.back();
@@ -175,6 +212,7 @@ void TransformCodec::save(TensorFile& file, nlohmann::json& settings) const {
                 {"from_below", settings_.from_below},
                 {"kl_weight", settings_.kl_weight},
                 {"dead_zone", settings_.dead_zone},
+                {"bfloat16", settings_.bfloat16},
                 {"step", step_}};
     for (size_t g = 0; g < groups_.size(); ++g) {
         const Group& group = groups_[g];
@@ -228,6 +266,7 @@ std::shared_ptr<const TransformCodec> load_transform(const TensorFile& file, con
     made.from_below = given.boolean("from_below");
     made.kl_weight = given.number("kl_weight");
     made.dead_zone = given.number("dead_zone");
+    made.bfloat16 = given.has("bfloat16") && given.boolean("bfloat16");
     const double step = given.number("step");
     if (!(step > 0)) given.refuse("step", "is not above 0");
     auto features = std::make_shared<BlockFeatures>(std::move(weights), made.part);

@@ -29,6 +29,7 @@ struct TransformSettings {
     double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
     std::string label;                          // for the codec's name; empty: made from the above
+    bool bfloat16 = false;  // decoding may multiply so; set by the fit, where rounding loses far more than that
 };
 
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
@@ -46,6 +47,7 @@ class TransformCodec final : public RunCodec {
         at::Tensor predict;         // [width, context], undefined: no prediction
         at::Tensor context_mean;    // [context]
         CoefficientCoder coder;
+        at::Tensor short_decode, short_predict;  // in bfloat16, where they are used
         int64_t width() const { return mean.size(0); }
         int64_t components() const { return encode.size(0); }
     };
@@ -77,15 +79,17 @@ class TransformCodec final : public RunCodec {
     at::Tensor values(size_t group, const at::Tensor& rounded, const at::Tensor& coarser) const;
     const TokenImportance* importance() const { return importance_.get(); }
 
-    // The parts of both, for rows [tokens, ..]. What a group is predicted from (undefined: nothing; below: decoded
-    // features of the block below it), its coefficients in steps, and its features from those.
-    at::Tensor context_of(const Group& group, const at::Tensor& embeddings, const at::Tensor& below) const;
-    at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& context) const;
-    at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& context) const;
+    // The parts of both, for rows [tokens, ..]. What is predicted of a group's features [tokens, width] (undefined:
+    // nothing; below: decoded features of the block below it), its coefficients in steps, and its features from those.
+    at::Tensor prediction(const Group& group, const BlockFeatures::Distinct& tokens, const at::Tensor& below) const;
+    at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& prediction) const;
+    at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& prediction) const;
+    BlockFeatures::Distinct predicted_from(std::span<const TokenId> tokens) const;
     at::Tensor features_of(const Group& group, const StateRows& rows) const;  // throws InputError when not finite
 
    private:
     friend class TransformFit;
+    void shorten();
 
     std::shared_ptr<const BlockFeatures> features_;
     TransformSettings settings_;

@@ -3,7 +3,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include <filesystem>
+#include <set>
 
+#include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/sidecar/block_features.h"
 #include "core/sidecar/codec_evaluation.h"
@@ -106,6 +108,46 @@ TEST_CASE("more bytes lose less, and the bytes are close to what was asked") {
         CHECK_FALSE(decoded.hidden.defined());
     }
     CHECK(last < 0.3);
+}
+
+TEST_CASE("what is predicted of a token that recurs is what is predicted of each") {
+    const auto codec = predicted_kv().codec(12);
+    const Text& text = run_texts().back();
+    const CodedRun run = text.run();
+    REQUIRE(std::set<TokenId>(run.tokens.begin(), run.tokens.end()).size() < run.tokens.size());
+    const at::Tensor below = codec->features_of(codec->groups()[0], run.rows).slice(1, 384);
+    const TransformCodec::Group& group = codec->groups()[1];
+    const at::Tensor embeddings = codec->features().embeddings(run.tokens);
+    const at::Tensor context = transform_context(true, true, embeddings, below) - group.context_mean;
+    const at::Tensor whole = at::matmul(context.to(at::kDouble), group.predict.t().to(at::kDouble)).to(at::kFloat);
+    const at::Tensor predicted = codec->prediction(group, codec->predicted_from(run.tokens), below);
+    const double scale = whole.abs().max().item<double>();
+    CHECK((predicted - whole).abs().max().item<double>() < (codec->settings().bfloat16 ? 0.02 : 1e-5) * scale);
+}
+
+TEST_CASE("bfloat16 products change what is decoded by far less than a step does, and never a fine codec") {
+    TransformFit& fit = predicted_kv();
+    CHECK_FALSE(fit.codec(2)->settings().bfloat16);
+    const auto given = fit.codec(12);
+    CHECK(given->settings().bfloat16);
+    const auto with = [&](bool bfloat16) {
+        TransformSettings settings = given->settings();
+        settings.bfloat16 = bfloat16;
+        std::vector<TransformCodec::Group> groups = given->groups();
+        for (TransformCodec::Group& group : groups) group.short_decode = group.short_predict = at::Tensor();
+        return TransformCodec(std::make_shared<BlockFeatures>(shared_weights(), CodedPart::kv), settings, groups,
+                              given->step(), "test");
+    };
+    const CodedRun run = run_texts().back().run();
+    const TransformCodec whole = with(false), shortened = with(true);
+    const StateRows exact = whole.decode(whole.encode(run), run.tokens, kFirst);
+    const StateRows close = shortened.decode(whole.encode(run), run.tokens, kFirst);
+    const double lost = relative_error(run.rows.value, exact.value), moved = relative_error(exact.value, close.value);
+    CHECK(moved < 1e-3 * lost);
+    CHECK((moved > 0) == multiplies_bfloat16());
+    // What bfloat16 changes does not add up where it decodes what it coded.
+    const StateRows own = shortened.decode(shortened.encode(run), run.tokens, kFirst);
+    CHECK(relative_error(run.rows.value, own.value) == doctest::Approx(lost).epsilon(0.01));
 }
 
 TEST_CASE("predictions lose less at the same bytes") {
