@@ -167,9 +167,25 @@ void TrainingPanel::draw_more() {
     real("lambda KL", settings_.lambda_kl, 0, 1000,
          "Weight of the KL of next-token distributions in the last rounds; 1: as much as the squared error then.");
     real("KL share", settings_.kl_share, 0, 1, "Share of the rounds, the last ones, that have the KL term.");
+    static const std::array<std::string, 3> kShown{"rate", "variational", "L2"};
+    constexpr std::array<const char*, 3> kRegularizers{"rate", "kl", "l2"};
+    const auto chosen = std::find(kRegularizers.begin(), kRegularizers.end(), settings_.regularizer);
+    int regularizer = static_cast<int>(chosen - kRegularizers.begin()) % 3;
+    flow(22 * em());
+    ImGui::TextUnformatted("R(z)");
+    ImGui::SameLine();
+    if (segmented("regularizer", kShown, regularizer, 0, {},
+                  "What z is held small by: the nats that coding it takes; the divergence of a Gaussian about z from a "
+                  "learned prior (a variational autoencoder); or its squares over their first variances."))
+        settings_.regularizer = kRegularizers[static_cast<size_t>(regularizer)];
     flow(14 * em());
     ImGui::Checkbox("sees the token before", &settings_.codec.recurrent);
     tooltip("Grouped and layer by layer: each token's network sees the decoded state of the token before, z_t-1.");
+    if (settings_.codec.recurrent)
+        real(
+            "own share", settings_.own_share, 0, 1,
+            "Share of the tokens that see the state before them as it was decoded, not as it was: grows to this from 0 "
+            "over the rounds, since decoding has only its own.");
 }
 
 // While it runs the choices are made: one line leaves the room to the curves.

@@ -125,6 +125,9 @@ void add_train(Registry registry) {
     command->add_option("--clip", s.clip)->check(CLI::Range(1e-6, 1e6))->capture_default_str();
     command->add_option("--lambda-hidden", s.lambda_hidden)->check(CLI::PositiveNumber)->capture_default_str();
     command->add_option("--lambda-kv", s.lambda_kv)->check(CLI::PositiveNumber)->capture_default_str();
+    command->add_option("--regularizer", s.regularizer, "R(z): rate, kl (variational) or l2")
+        ->check(CLI::IsMember({"rate", "kl", "l2"}))
+        ->capture_default_str();
     command->add_option("--lambda-rate", s.lambda_rate)->check(CLI::NonNegativeNumber)->capture_default_str();
     command->add_option("--lambda-kl", s.lambda_kl)->check(CLI::NonNegativeNumber)->capture_default_str();
     command->add_option("--kl-share", s.kl_share, "Share of the rounds, the last ones, with the KL term")
@@ -132,6 +135,11 @@ void add_train(Registry registry) {
         ->capture_default_str();
     command->add_option("--progressive-rounds", s.progressive_rounds)
         ->check(CLI::Range(0, 100000))
+        ->capture_default_str();
+    command
+        ->add_option("--own-share", s.own_share,
+                     "With --recurrent: share of the tokens that see the decoded state before them, in the last round")
+        ->check(CLI::Range(0.0, 1.0))
         ->capture_default_str();
     command->add_option("--warmup-rounds", s.warmup_rounds)->check(CLI::Range(0, 100000))->capture_default_str();
     command->add_option("--validate-every", s.validate_every)->check(CLI::Range(1, 100000))->capture_default_str();

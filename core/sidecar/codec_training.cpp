@@ -275,9 +275,13 @@ struct CodecTraining::Impl : StepQueue {
         held.push_back(run(std::move(ids)));
     }
 
+    double own_share() const {
+        return settings.own_share * static_cast<double>(round) / static_cast<double>(settings.rounds);
+    }
+
     void learn(size_t batch, size_t index) {
         const PassCost cost =
-            trainer->add_gradient(held[batch], active_groups(), with_kl(),
+            trainer->add_gradient(held[batch], active_groups(), with_kl(), own_share(),
                                   mixed({settings.seed, static_cast<uint64_t>(round), static_cast<uint64_t>(index)}));
         const size_t count = 2 * held.size();
         if ((index + 1) % static_cast<size_t>(settings.accumulate) == 0 || index + 1 == count)

@@ -33,8 +33,8 @@ struct LearnedSettings {
 
 // How it is trained. loss = D + lambda_rate R(z) + lambda_kl w KL: D the squared error of the coefficients in steps, in
 // the transform's metric (block_features.h), which weighs hidden states by lambda_hidden and keys and values by
-// lambda_kv; R(z) the nats of z under the learned prior; KL in nats between the model's next-token distributions after
-// the true and after the decoded cache, w the D over the KL of held-out text when that term comes on.
+// lambda_kv; R(z) as `regularizer` says (latent_regularizer.h); KL in nats between the model's next-token distributions
+// after the true and after the decoded cache, w the D over the KL of held-out text when that term comes on.
 struct TrainingSettings {
     LearnedSettings codec;
     std::string corpus = "fortunes";  // or a path for read_corpus
@@ -42,13 +42,15 @@ struct TrainingSettings {
     int64_t held_out_tokens = 3072;   // of sequences of prefix + followers: what the figures are from
     int64_t prefix = 192, followers = 64, exact_first = 4;
     double lambda_hidden = 1, lambda_kv = 1;
-    double lambda_rate = 1.0 / 6;  // where a uniform grid of unit steps gives and takes alike
-    double lambda_kl = 1;          // in the last kl_share of the rounds
+    std::string regularizer = "rate";  // of z: or kl, l2
+    double lambda_rate = 1.0 / 6;      // where a uniform grid of unit steps gives and takes alike
+    double lambda_kl = 1;              // in the last kl_share of the rounds
     double kl_share = 0.2;
     int64_t rounds = 60;  // each runs the model on sequences_per_round and makes two passes over them
     int64_t sequences_per_round = 8;
     int64_t batch = 2, accumulate = 1;  // sequences of a gradient; gradients of a step
     int64_t progressive_rounds = 6;     // in which groups join from the lowest upward
+    double own_share = 0.5;  // recurrent: of the tokens, those that see the decoded state before them; grows from 0
     double learning_rate = 1.5e-3, weight_decay = 0.01, clip = 1;
     int64_t warmup_rounds = 3;
     int64_t validate_every = 5, patience = 4;   // rounds; looks without a better loss before it stops

@@ -7,19 +7,11 @@
 #include <cmath>
 
 #include "core/model/error.h"
+#include "core/sidecar/latent_regularizer.h"
 
 namespace savepoint {
 
 namespace {
-
-constexpr double kLeastProbability = 1e-9;
-
-// -ln P(z), P the mass that a logistic of that log spread has in the cell about z, summed over components.
-at::Tensor nats(const at::Tensor& z, const at::Tensor& log_spread) {
-    const at::Tensor inverse = (-log_spread).exp(), distance = z.abs();
-    const at::Tensor mass = at::sigmoid((0.5 - distance) * inverse) - at::sigmoid((-0.5 - distance) * inverse);
-    return -mass.clamp_min(kLeastProbability).log().sum(-1);
-}
 
 at::Tensor rows_of(const at::Tensor& flat, int64_t batch, int64_t length) { return flat.view({batch, length, -1}); }
 
@@ -32,8 +24,7 @@ StateRows without_first(const StateRows& rows, int64_t batch, int64_t first) {
     return {cut(rows.hidden), cut(rows.key), cut(rows.value), {}};
 }
 
-// Of the token before: its last block's features, exact (the decoder has them with the error of z, which the codec
-// sees when it is judged), those of a sequence's first token the mean.
+// Of the token before: its last block's features, those of a sequence's first token the mean.
 at::Tensor delayed_features(const TransformCodec::Group& group, const at::Tensor& x, int64_t batch, int64_t length,
                             int64_t width) {
     const at::Tensor last = x.slice(1, x.size(1) - width).view({batch, length, width});
@@ -45,7 +36,7 @@ at::Tensor delayed_features(const TransformCodec::Group& group, const at::Tensor
 
 struct NetworkTrainer::Coded {
     at::Tensor value;  // step exp(-s) z + n
-    at::Tensor nats;   // [batch, tokens]
+    at::Tensor nats;   // R(z): [batch, tokens]
 };
 
 struct NetworkTrainer::Pass {
@@ -57,11 +48,10 @@ NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts par
                                std::shared_ptr<LatentNetwork> network, const TrainingSettings& settings)
     : model_(model), parts_(std::move(parts)), network_(std::move(network)), settings_(settings) {
     parts_.network = network_;
-    // The prior begins with the coefficients' own spread: a logistic of spread b deviates by pi b / sqrt(3).
-    for (size_t g = 0; g < network_->deviation().size(); ++g) {
-        const at::Tensor spread = network_->deviation()[g] * (std::sqrt(3.0) / M_PI);
-        network_->parameters().at("group." + std::to_string(g) + ".spread") = spread.clamp_min(0.08).log();
-    }
+    // The prior begins with the coefficients' own spread.
+    for (size_t g = 0; g < network_->deviation().size(); ++g)
+        network_->parameters().at("group." + std::to_string(g) + ".spread") =
+            log_spread_of(network_->deviation()[g].clamp_min(0.145));
     for (auto& [name, value] : network_->parameters()) {
         value.set_requires_grad(true);
         first_moments_[name] = at::zeros_like(value);
@@ -73,15 +63,13 @@ NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, co
                                            const at::Tensor& steps, at::Generator* noise) const {
     at::Tensor z = network_->encoded(group, context.expected.defined() ? c - context.expected : c, steps);
     if (steps.defined()) z = z / steps;
-    const at::Tensor rounded = z + (round_to_steps(z, parts_.dead_zone) - z).detach();
-    at::Tensor value = rounded / network_->scale(group), spread = network_->log_spread(group);
-    if (steps.defined()) {
-        value = value * steps;
-        spread = spread - steps.log();
-    }
+    at::Tensor spread = network_->log_spread(group);
+    if (steps.defined()) spread = spread - steps.log();
+    const RegularizedLatent latent = regularized_latent(settings_.regularizer, z, spread, parts_.dead_zone, noise);
+    at::Tensor value = latent.z / network_->scale(group);
+    if (steps.defined()) value = value * steps;
     if (context.expected.defined()) value = value + context.expected;
-    const at::Tensor cell = noise ? z + (at::rand(z.sizes(), *noise) - 0.5) : rounded;
-    return {value, nats(cell, spread)};
+    return {value, latent.penalty};
 }
 
 // Mean over the followers of KL(after the true cache || after the decoded one).
@@ -112,7 +100,19 @@ at::Tensor NetworkTrainer::divergence(const TrainingBatch& batch, const std::vec
     return (p.exp() * (p - q)).sum(-1).mean();
 }
 
-NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t groups, bool with_kl,
+// The decoder has what came before a token as the codec decoded it, and a pass over all tokens at once has not: it
+// decodes once with exact states before every token, without a gradient, and takes that share of the tokens from there
+// (parallel scheduled sampling, Duckworth et al. 2019).
+at::Tensor NetworkTrainer::features_before(const at::Tensor& exact, double own_share, at::Generator* noise,
+                                           const Decode& decode) const {
+    if (own_share <= 0) return exact;
+    const at::NoGradGuard no_grad;
+    const at::Tensor own = decode(exact);
+    if (!noise || own_share >= 1) return own;
+    return at::where(at::rand({exact.size(0), 1}, *noise) < own_share, own, exact);
+}
+
+NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share,
                                           at::Generator* noise) const {
     const TransformCodec& transform = *parts_.transform;
     const auto count = static_cast<int64_t>(batch.ids.size());
@@ -122,6 +122,7 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     std::vector<TokenId> tokens;
     for (const auto& ids : batch.ids) tokens.insert(tokens.end(), ids.begin() + first, ids.begin() + settings_.prefix);
     const at::Tensor embeddings = transform.features().embeddings(tokens);
+    const BlockFeatures::Distinct distinct = transform.predicted_from(tokens);
     const bool has_context = learned_context_size(network_->settings(), transform.features()) > 0;
 
     Pass pass;
@@ -135,16 +136,27 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     for (size_t g = 0; g < groups; ++g) {
         const auto& group = transform.groups()[g];
         const at::Tensor x = transform.features_of(group, rows);
-        linears.push_back(transform.context_of(group, embeddings, below));
+        linears.push_back(transform.prediction(group, distinct, below));
         coefficients.push_back(rows_of(transform.coefficients(group, x, linears[g]), count, length));
         const at::Tensor coarser = token_coarser(batch.coarser, g);
         steps.push_back(coarser.defined() ? rows_of(relative_steps(coarser), count, length) : coarser);
         LatentNetwork::Context context;
         if (has_context) {
+            const auto context_after = [&](const at::Tensor& features_before) {
+                at::Tensor before;
+                if (features_before.defined()) before = delayed_features(group, features_before, count, length, width);
+                return network_->context(
+                    g, rows_of(learned_context(parts_, g, embeddings, below, before), count, length), steps[g]);
+            };
             at::Tensor before;
-            if (network_->settings().recurrent) before = delayed_features(group, x, count, length, width);
-            context = network_->context(
-                g, rows_of(learned_context(parts_, g, embeddings, below, before), count, length), steps.back());
+            if (network_->settings().recurrent)
+                before = features_before(x, own_share, noise, [&](const at::Tensor& exact) {
+                    const auto seen = context_after(exact);
+                    const at::Tensor v = code(g, coefficients[g], seen, steps[g], nullptr).value;
+                    const at::Tensor c = network_->decoded(g, v, seen.hidden, steps[g]);
+                    return transform.group_features(group, c.flatten(0, 1), linears[g]);
+                });
+            context = context_after(before);
         }
         const Coded coded = code(g, coefficients[g], context, steps.back(), noise);
         rates.push_back(coded.nats.mean());
@@ -176,9 +188,10 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     return pass;
 }
 
-PassCost NetworkTrainer::add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, uint64_t noise_seed) {
+PassCost NetworkTrainer::add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share,
+                                      uint64_t noise_seed) {
     at::Generator noise = at::detail::createCPUGenerator(noise_seed);
-    Pass made = pass(batch, groups, with_kl, &noise);
+    Pass made = pass(batch, groups, with_kl, own_share, &noise);
     if (!std::isfinite(made.cost.loss))
         throw InputError("training: the loss is not finite; a lower learning_rate may help");
     made.loss.backward();
@@ -215,7 +228,8 @@ void NetworkTrainer::step(double learning_rate) {
 
 PassCost NetworkTrainer::look(const TrainingBatch& batch) const {
     const at::NoGradGuard no_grad;
-    return pass(batch, parts_.transform->groups().size(), parts_.transform->part() != CodedPart::hidden, nullptr).cost;
+    return pass(batch, parts_.transform->groups().size(), parts_.transform->part() != CodedPart::hidden, 1, nullptr)
+        .cost;
 }
 
 Parameters NetworkTrainer::snapshot() const {

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,16 +24,18 @@ struct PassCost {
     std::vector<double> group_bits;
 };
 
-// The gradient of a learned codec's loss, and the optimizer's state (AdamW, Loshchilov & Hutter 2019).
-// Rounding passes its gradient straight through (Bengio et al. 2013); the rate is that of z + u, u uniform in a cell
-// (Balle et al. 2017), under a logistic prior. What is decoded below and before is a given to the groups above.
+// The gradient of a learned codec's loss, and the optimizer's state (AdamW, Loshchilov & Hutter 2019). z is rounded or
+// sampled, and R(z) taken, as latent_regularizer.h says. What is decoded below and before is a given to the groups
+// above.
 class NetworkTrainer {
    public:
     NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts, std::shared_ptr<LatentNetwork> network,
                    const TrainingSettings& settings);
 
-    // Adds the gradient of the mean loss. groups: how many, from the lowest.
-    PassCost add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, uint64_t noise_seed);
+    // Adds the gradient of the mean loss. groups: how many, from the lowest. own_share: of the tokens, those whose
+    // network sees the token before as it was decoded, not as it was (recurrent).
+    PassCost add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share,
+                          uint64_t noise_seed);
     void step(double learning_rate);                  // clips, moves the parameters, clears the gradient
     PassCost look(const TrainingBatch& batch) const;  // the same loss without gradients, z rounded; always with KL
     // What a nat of KL weighs in the loss, in squared steps. 0 until it is set.
@@ -51,7 +54,10 @@ class NetworkTrainer {
    private:
     struct Coded;
     struct Pass;
-    Pass pass(const TrainingBatch& batch, size_t groups, bool with_kl, at::Generator* noise) const;
+    using Decode = std::function<at::Tensor(const at::Tensor& features_before)>;
+    at::Tensor features_before(const at::Tensor& exact, double own_share, at::Generator* noise,
+                               const Decode& decode) const;
+    Pass pass(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share, at::Generator* noise) const;
     Coded code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context, const at::Tensor& steps,
                at::Generator* noise) const;
     at::Tensor divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const;

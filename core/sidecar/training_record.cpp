@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/model/error.h"
+#include "core/sidecar/latent_regularizer.h"
 #include "core/sidecar/run_codec.h"
 
 namespace savepoint {
@@ -37,6 +38,7 @@ nlohmann::json described(const TrainingSettings& s) {
             {"exact_first", s.exact_first},
             {"lambda_hidden", s.lambda_hidden},
             {"lambda_kv", s.lambda_kv},
+            {"regularizer", s.regularizer},
             {"lambda_rate", s.lambda_rate},
             {"lambda_kl", s.lambda_kl},
             {"kl_share", s.kl_share},
@@ -45,6 +47,7 @@ nlohmann::json described(const TrainingSettings& s) {
             {"batch", s.batch},
             {"accumulate", s.accumulate},
             {"progressive_rounds", s.progressive_rounds},
+            {"own_share", s.own_share},
             {"learning_rate", s.learning_rate},
             {"weight_decay", s.weight_decay},
             {"clip", s.clip},
@@ -100,6 +103,8 @@ TrainingSettings settled(TrainingSettings s) {
     require(s.rounds > 0 && s.accumulate > 0 && s.validate_every > 0,
             "rounds, accumulate and validate_every begin at 1");
     require(s.prefix > s.exact_first && s.followers > 0, "the prefix must be longer than its exact first tokens");
+    require(is_regularizer(s.regularizer), "there is no regularizer \"" + s.regularizer + "\"");
+    require(s.own_share >= 0 && s.own_share <= 1, "own_share must lie between 0 and 1");
     require(s.lambda_hidden > 0 && s.lambda_kv > 0, "lambda_hidden and lambda_kv must be above 0");
     return s;
 }

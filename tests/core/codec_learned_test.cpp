@@ -8,6 +8,7 @@
 #include "core/sidecar/codec_files.h"
 #include "core/sidecar/codec_learned.h"
 #include "core/sidecar/fit.h"
+#include "core/sidecar/latent_regularizer.h"
 #include "core/sidecar/network_trainer.h"
 #include "tests/core/model_fixture.h"
 
@@ -221,8 +222,9 @@ TEST_CASE("a learned codec's file gives the same bytes and rows; foreign and dam
 namespace {
 
 struct TrainerCase {
-    TrainerCase(const std::string& architecture, double noise) {
+    TrainerCase(const std::string& architecture, double noise, const std::string& regularizer = "rate") {
         settings.codec = settings_of(architecture);
+        settings.regularizer = regularizer;
         settings.codec.from_below =
             false;  // what is decoded below is a given to a group: no gradient, but a difference
         settings.prefix = 56;
@@ -242,7 +244,7 @@ struct TrainerCase {
         batch.rows.key = at::cat(keys);
         batch.rows.value = at::cat(values);
     }
-    double loss(bool with_kl) { return trainer->add_gradient(batch, 30, with_kl, 5).loss; }
+    double loss(bool with_kl) { return trainer->add_gradient(batch, 30, with_kl, 0, 5).loss; }
     void clear() {
         for (auto& [name, value] : some.network->parameters()) value.mutable_grad() = at::Tensor();
     }
@@ -257,8 +259,9 @@ struct TrainerCase {
 }  // namespace
 
 TEST_CASE("gradients of the loss agree with differences, through the model as well") {
-    for (const std::string architecture : {"attention", "unified"}) {
-        TrainerCase c(architecture, 0.01);
+    for (const auto& [architecture, regularizer] :
+         {std::pair<std::string, std::string>{"attention", "rate"}, {"unified", "rate"}, {"attention", "kl"}}) {
+        TrainerCase c(architecture, 0.01, regularizer);
         c.trainer->set_kl_scale(2000);
         for (const std::string role : {"network.0.decoder.out", "group.4.spread", "network.0.decoder.context"}) {
             if (architecture == "unified" && role == "network.0.decoder.context") continue;  // it has no use for it
@@ -286,6 +289,33 @@ TEST_CASE("gradients of the loss agree with differences, through the model as we
     }
 }
 
+TEST_CASE("what a network sees of the token before is in training what the codec will decode there") {
+    TrainingSettings settings;
+    settings.codec = settings_of("grouped");
+    settings.codec.recurrent = true;
+    settings.codec.from_below = false;
+    settings.prefix =
+        kFirst + 2;  // of two tokens the first has nothing before it: one pass decodes it as the codec does
+    settings.exact_first = kFirst;
+    Made some = made(settings.codec, 0.3);
+    some.parts.coders.clear();
+    NetworkTrainer trainer(shared_model(), some.parts, some.network, settings);
+    some.parts.network = some.network;
+    const LearnedCodec codec(some.parts);
+    TrainingBatch batch;
+    batch.ids = {{texts()[0].ids.begin(), texts()[0].ids.begin() + settings.prefix + 4}};
+    batch.rows = texts()[0].rows.slice(0, settings.prefix);
+    const CodedRun run{texts()[0].rows.slice(kFirst, 2), std::span(texts()[0].ids).subspan(kFirst, 2), kFirst};
+    const auto z = codec.quantise(run).rounded;
+    double nats = 0;
+    for (size_t g = 0; g < z.size(); ++g)
+        nats += regularized_latent("rate", z[g], some.network->log_spread(g), some.parts.dead_zone, nullptr)
+                    .penalty.mean()
+                    .item<double>();
+    const double taught = trainer.look(batch).bits;
+    CHECK(taught == doctest::Approx(nats / std::log(2.0)).epsilon(1e-4));
+}
+
 TEST_CASE("steps down the gradient lower the loss, with z rounded as it will be") {
     TrainerCase c("attention", 0);
     const auto loss = [&] {
@@ -294,7 +324,7 @@ TEST_CASE("steps down the gradient lower the loss, with z rounded as it will be"
     };
     const double before = loss();
     for (uint64_t i = 0; i < 16; ++i) {
-        c.trainer->add_gradient(c.batch, 30, false, i);
+        c.trainer->add_gradient(c.batch, 30, false, 0, i);
         c.trainer->step(1e-3);
     }
     CHECK(loss() < 0.97 * before);
