@@ -178,6 +178,13 @@ void TrainingPanel::draw_more() {
                   "What z is held small by: the nats that coding it takes; the divergence of a Gaussian about z from a "
                   "learned prior (a variational autoencoder); or its squares over their first variances."))
         settings_.regularizer = kRegularizers[static_cast<size_t>(regularizer)];
+    bool words = settings_.codec.quantizer == "vq";
+    flow(14 * em());
+    if (ImGui::Checkbox("z in words (VQ)", &words)) settings_.codec.quantizer = words ? "vq" : "uniform";
+    tooltip(
+        "Runs of components share a codebook of 256 words, learned as moving averages, in place of a uniform grid. "
+        "R(z) "
+        "is then the commitment to them.");
     flow(14 * em());
     ImGui::Checkbox("sees the token before", &settings_.codec.recurrent);
     tooltip("Grouped and layer by layer: each token's network sees the decoded state of the token before, z_t-1.");
@@ -251,10 +258,9 @@ void TrainingPanel::draw_progress(const TrainingView& view) const {
 }
 
 void TrainingPanel::draw_curves(const TrainingView& view, ImVec2 size) const {
-    const std::array<Series, 6> series{
-        {{"rate, bits/token",
-          "R(z) under the learned prior: the bits of z, without the entropy coder's own adaptation.", palette::accent,
-          [](const TrainingPoint& p) { return p.rate_bits; }},
+    std::array<Series, 6> series{
+        {{"rate, bits/token", "The bits of z under the learned prior, without the entropy coder's own adaptation.",
+          palette::accent, [](const TrainingPoint& p) { return p.rate_bits; }},
          {"squared error", "Of the coefficients, in squared steps a token, weighed by what moves the next token.",
           palette::accent, [](const TrainingPoint& p) { return p.distortion; }},
          {"KL, nats", "Of next-token distributions after the true and the decoded cache, while that term is on.",
@@ -263,10 +269,16 @@ void TrainingPanel::draw_curves(const TrainingView& view, ImVec2 size) const {
           "Squared error and weighted rate on documents that are not trained on. Training ends when it no "
           "longer falls.",
           palette::warning, [](const TrainingPoint& p) { return p.held_out_loss; }},
-         {"held out: bits/token", "R(z) on documents that are not trained on.", palette::warning,
+         {"held out: bits/token", "The bits of z on documents that are not trained on.", palette::warning,
           [](const TrainingPoint& p) { return p.held_out_bits; }},
          {"held out: KL, nats", "After resuming from a decoded prefix of documents that are not trained on.",
           palette::warning, [](const TrainingPoint& p) { return p.held_out_kl; }}}};
+    if (view.settings.codec.quantizer == "vq")
+        series[4] = {
+            "words used of 256",
+            "Of each codebook: the exponential of the entropy of its words, mean over codebooks. Few: the codebooks "
+            "collapse.",
+            palette::warning, [](const TrainingPoint& p) { return p.words_used; }};
     const float gap = ImGui::GetStyle().ItemSpacing.x;
     const ImVec2 each{(size.x - 2 * gap) / 3, (size.y - ImGui::GetStyle().ItemSpacing.y) / 2};
     for (size_t i = 0; i < series.size(); ++i) {

@@ -5,6 +5,8 @@
 #include "app/cli/commands.h"
 #include "core/model/device.h"
 #include "core/model/error.h"
+#include "core/sidecar/codec_files.h"
+#include "core/sidecar/coded_run.h"
 #include "core/state/replay.h"
 #include "core/state/session.h"
 
@@ -70,6 +72,46 @@ DecodeSpeed decode_speed(const OpenModel& model, const std::vector<TokenId>& pro
             (keep ? capture : plain).push_back(1000.0 * kDecoded / milliseconds_since(start));
         }
     return {quantile(plain, 0.5), quantile(capture, 0.5)};
+}
+
+// Decoding with capture, and the same while a codec codes what was said in batches beside it, in turns.
+nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenId>& prompt, const std::string& file) {
+    constexpr int64_t kBefore = 128, kBatch = 32;
+    const auto loaded = load_codec(file, model.transformer.shared_weights());
+    const std::vector<TokenId> ids(prompt.begin(), prompt.begin() + kBefore + kDecoded);
+    KvCache cache = model.transformer.make_cache(kBefore + kDecoded);
+    const StateRows before =
+        model.transformer.prefill_chunked(cache, std::span(ids).first(static_cast<size_t>(kBefore)), 128).rows;
+    std::vector<double> alone, encoding;
+    size_t bytes = 0;
+    for (int repeat = 0; repeat < 5; ++repeat)
+        for (const bool encode : {false, true}) {
+            cache.truncate(kBefore);
+            StateRows path = before;
+            std::vector<StateRows> batch;
+            const auto start = Clock::now();
+            for (int64_t i = 0; i < kDecoded; ++i) {
+                ForwardOptions options;
+                options.capture = true;
+                batch.push_back(model.transformer.decode(cache, ids[static_cast<size_t>(kBefore + i)], options).rows);
+                if (!encode || static_cast<int64_t>(batch.size()) < kBatch) continue;
+                batch.insert(batch.begin(), path);
+                path = concat(batch);
+                batch.clear();
+                const int64_t end = path.tokens();
+                bytes += loaded.codec
+                             ->encode(coded_run(model.transformer, path, std::span(ids).first(static_cast<size_t>(end)),
+                                                end - kBatch))
+                             .size();
+            }
+            (encode ? encoding : alone).push_back(1000.0 * kDecoded / milliseconds_since(start));
+        }
+    const double plain = quantile(alone, 0.5), coded = quantile(encoding, 0.5);
+    return {{"codec", loaded.codec->name()},
+            {"decode_exact_capture_tokens_per_s", plain},
+            {"decode_exact_encoding_tokens_per_s", coded},
+            {"share_of_time_encoding", 1 - coded / plain},
+            {"bytes_per_token", static_cast<double>(bytes) / (5 * kDecoded)}};
 }
 
 // Adding a branch to a graph, and bringing the live cache back to the middle of another path.
@@ -160,11 +202,15 @@ nlohmann::json workbench_figures(const Common& common) {
     return result;
 }
 
-int bench(const Common& common) {
+int bench(const Common& common, const std::string& codec) {
     nlohmann::json result;
     {
         const OpenModel model(common);
         const std::vector<TokenId> prompt = bench_prompt(model.tokenizer);
+        if (!codec.empty()) {
+            print_json(encoding_figures(model, prompt, codec));
+            return 0;
+        }
         std::cerr << "prefill and decode ...\n";
         result["prefill_tokens_per_s"] = prefill_speed(model, prompt);
         const DecodeSpeed speed = decode_speed(model, prompt);
@@ -187,9 +233,12 @@ int bench(const Common& common) {
 }  // namespace
 
 void add_bench(Registry registry) {
-    add_command(registry, "bench", "Measure speed on this machine")->callback([registry] {
-        registry.chosen = [&common = registry.common] { return bench(common); };
-    });
+    auto* command = add_command(registry, "bench", "Measure speed on this machine");
+    const auto codec = std::make_shared<std::string>();
+    command->add_option("--codec", *codec, "Only: what coding with this saved codec, while generating, costs")
+        ->check(CLI::ExistingFile);
+    command->callback(
+        [registry, codec] { registry.chosen = [&common = registry.common, codec] { return bench(common, *codec); }; });
 }
 
 }  // namespace savepoint::cli

@@ -31,6 +31,7 @@ constexpr Subcommand kCommands[] = {
     {"project", cli::add_project},   {"train", cli::add_train},         {"phi", cli::add_phi},
     {"drift", cli::add_drift},       {"patch", cli::add_patch},         {"experiment", cli::add_experiment},
     {"lens", cli::add_lens},         {"attention", cli::add_attention}, {"diagnose", cli::add_diagnose},
+    {"latent", cli::add_latent},
 };
 
 std::string default_model() {

@@ -75,7 +75,7 @@ void add_codec_options(CLI::App& command, CodecArguments& arguments) {
         ->check(CLI::Range(2048, 1 << 24))
         ->capture_default_str();
     command.add_option("--held-out", s.held_out,
-                       "With --codecs: other text to judge on: chat, code, a file or a folder");
+                       "With --codecs: other text to judge on: chat, code, dict-gcide, a file or a folder");
     command.add_option("--followers", s.followers, "With --codecs: tokens compared after the prefix")
         ->check(CLI::Range(2, 4096))
         ->capture_default_str();

@@ -43,6 +43,7 @@ void add_edit(Registry registry);
 void add_effects(Registry registry);
 void add_session(Registry registry);
 void add_bench(Registry registry);
+void add_latent(Registry registry);
 void add_project(Registry registry);
 void add_drift(Registry registry);
 void add_patch(Registry registry);

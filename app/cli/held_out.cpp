@@ -20,7 +20,7 @@ ReferenceFit::Result asked_fit(const Common& common, const OpenModel& model, con
 std::vector<std::vector<TokenId>> unseen_text(const OpenModel& model, const SidecarInfo& fit, const std::string& corpus,
                                               int64_t tokens, int64_t length) {
     if (corpus != "fortunes")
-        return split_corpus(read_corpus(corpus), model.tokenizer, length, 0, tokens, fit.seed).held_out;
+        return split_corpus(corpus_named(corpus), model.tokenizer, length, 0, tokens, fit.seed).held_out;
     const auto fitted = fit.settings.value("fit_tokens", int64_t{0}),
                calibrated = fit.settings.value("calibration_tokens", int64_t{0});
     TokenSplit split =

@@ -63,7 +63,7 @@ void add_phi(Registry registry) {
     command->add_option("--rotary", arguments->rotary, "Keys and queries before or after rotary embedding")
         ->check(CLI::IsMember({"before", "after", "both"}))
         ->capture_default_str();
-    command->add_option("--corpus", s.corpus, "fortunes, a text or JSONL file, or a folder of them")
+    command->add_option("--corpus", s.corpus, "fortunes, dict-gcide, code, a text or JSONL file, or a folder of them")
         ->capture_default_str();
     command->add_option("--tokens", s.held_out_tokens, "Held-out tokens")
         ->check(CLI::Range(32, 1 << 22))

@@ -192,7 +192,9 @@ void add_fit(Registry registry) {
         ->description("With the default settings into the data folder (what a first start does)");
     command->add_flag("--keep", arguments->keep, "Do nothing when the folder holds a fit of this model already");
     command->add_option("--out", arguments->out, "Folder to write; default: the data folder");
-    command->add_option("--corpus", settings.corpus, "fortunes, a text or JSONL file, or a folder of them")
+    command
+        ->add_option("--corpus", settings.corpus,
+                     "fortunes, dict-gcide, code, a text or JSONL file, or a folder of them")
         ->capture_default_str();
     command->add_option("--tokens", settings.fit_tokens, "Tokens to fit on")
         ->check(CLI::Range(256, 1 << 24))

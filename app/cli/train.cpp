@@ -104,7 +104,7 @@ void add_train(Registry registry) {
     command->add_option("--out", arguments->out, "File of the trained codec");
     command->add_option("--checkpoint", arguments->checkpoint,
                         "File kept after each round; an existing one is gone on with");
-    command->add_option("--corpus", s.corpus, "fortunes, a text or JSONL file, or a folder of them")
+    command->add_option("--corpus", s.corpus, "fortunes, dict-gcide, code, a text or JSONL file, or a folder of them")
         ->capture_default_str();
     command->add_option("--tokens", s.fit_tokens, "Tokens to train on")
         ->check(CLI::Range(2048, 1 << 24))
@@ -125,6 +125,9 @@ void add_train(Registry registry) {
     command->add_option("--clip", s.clip)->check(CLI::Range(1e-6, 1e6))->capture_default_str();
     command->add_option("--lambda-hidden", s.lambda_hidden)->check(CLI::PositiveNumber)->capture_default_str();
     command->add_option("--lambda-kv", s.lambda_kv)->check(CLI::PositiveNumber)->capture_default_str();
+    command->add_option("--quantizer", s.codec.quantizer, "Of z: uniform, or vq (product codebooks)")
+        ->check(CLI::IsMember({"uniform", "vq"}))
+        ->capture_default_str();
     command->add_option("--regularizer", s.regularizer, "R(z): rate, kl (variational) or l2")
         ->check(CLI::IsMember({"rate", "kl", "l2"}))
         ->capture_default_str();

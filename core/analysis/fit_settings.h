@@ -11,7 +11,7 @@ namespace savepoint {
 
 struct FitSettings {
     PcaSettings pca;
-    std::string corpus = "fortunes";  // or a path for read_corpus
+    std::string corpus = "fortunes";  // or another of corpus_named()
     int64_t sequence_length = 192;
     int64_t fit_tokens = 16320;         // corpus text (own samples come on top)
     int64_t calibration_tokens = 4032;  // of no part of the codecs: figures and quantiles are from them

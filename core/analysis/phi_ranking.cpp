@@ -22,7 +22,7 @@ namespace savepoint {
 namespace {
 
 TokenSplit text_of(const Tokenizer& tokenizer, const PhiRankingSettings& s) {
-    const Corpus corpus = s.corpus == "fortunes" ? fortunes_corpus() : read_corpus(s.corpus);
+    const Corpus corpus = corpus_named(s.corpus);
     TokenSplit split = split_corpus(corpus, tokenizer, s.sequence_length, s.fit_tokens, s.held_out_tokens, s.seed);
     lay_out_as_reference_text(tokenizer, split.fit);
     lay_out_as_reference_text(tokenizer, split.held_out);

@@ -11,7 +11,7 @@
 namespace savepoint {
 
 struct PhiRankingSettings {
-    std::string corpus = "fortunes";  // or a path for read_corpus
+    std::string corpus = "fortunes";  // or another of corpus_named()
     std::vector<PhiKind> kinds = all_phi();
     std::vector<int> rotary = {0, 1};  // of 0 (keys and queries before rotary embedding) and 1 (after it)
     int64_t sequence_length = 128;

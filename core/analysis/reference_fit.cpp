@@ -90,7 +90,7 @@ struct ReferenceFit::Impl : StepQueue {
 
     // Everything that follows is planned here at once, so that progress never steps back.
     void read() {
-        const Corpus corpus = settings.corpus == "fortunes" ? fortunes_corpus() : read_corpus(settings.corpus);
+        const Corpus corpus = corpus_named(settings.corpus);
         TokenSplit split = split_corpus(corpus, tokenizer, settings.sequence_length, settings.fit_tokens,
                                         settings.calibration_tokens, settings.seed);
         fit = std::move(split.fit);

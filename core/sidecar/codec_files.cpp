@@ -82,6 +82,7 @@ LoadedCodec load_codec(const std::string& path, std::shared_ptr<const Weights> w
     loaded.info = info_of(fields);
     const CodecInfo& info = loaded.info;
     check_digest(file, path);
+    loaded.digest = file.metadata.at("digest");
     if (info.model_sha256 != weights->sha256())
         throw FileError(path, "was fitted on another model (" + info.model_sha256.substr(0, 12) +
                                   "...) than the loaded one (" + weights->sha256().substr(0, 12) + "...)");

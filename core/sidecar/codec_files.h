@@ -31,6 +31,7 @@ CodecInfo read_codec_info(const std::string& path);
 struct LoadedCodec {
     std::shared_ptr<const RunCodec> codec;
     CodecInfo info;
+    std::string digest;  // of all that the file says (tensor_fields.h)
 };
 LoadedCodec load_codec(const std::string& path, std::shared_ptr<const Weights> weights);
 

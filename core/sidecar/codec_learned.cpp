@@ -205,16 +205,24 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
     if (parts_.transform->importance()) latent.coarser = parts_.transform->importance()->coarser(run);
     Walk(parts_, run.tokens, &run.rows, latent.coarser)
         .run([&](size_t g, const at::Tensor& steps, const at::Tensor& coarser) {
+            exact[g].push_back(steps);
+            if (parts_.network->in_words()) {
+                const ProductCodes codes = parts_.network->codes(g);
+                rounded[g].push_back(codes.chosen(steps));
+                return codes.values(rounded[g].back());
+            }
             at::Tensor q = round_to_steps(steps, parts_.dead_zone);
             if (!parts_.coders.empty()) q = parts_.coders[g].coded_part(q, coarser);
-            exact[g].push_back(steps);
             rounded[g].push_back(q);
             return parts_.coders.empty() ? q : parts_.coders[g].values(q, coarser);
         });
     for (size_t g = 0; g < groups; ++g) {
         const at::Tensor none = at::empty({0, parts_.transform->groups()[g].components()});
         latent.exact.push_back(exact[g].empty() ? none : at::cat(exact[g]));
-        latent.rounded.push_back(rounded[g].empty() ? none : at::cat(rounded[g]));
+        const bool words = parts_.network->in_words();
+        latent.rounded.push_back(!rounded[g].empty() ? at::cat(rounded[g])
+                                 : words             ? at::empty({0, parts_.network->codes(g).runs()}, at::kLong)
+                                                     : none);
     }
     return latent;
 }
@@ -222,35 +230,46 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
 double LearnedCodec::bits(const Latent& latent) const {
     double bits = 0;
     for (size_t g = 0; g < latent.rounded.size(); ++g)
-        bits += parts_.coders[g].bits(latent.rounded[g], latent.coarser_of(g));
+        bits += parts_.network->in_words() ? parts_.word_coders[g].bits(latent.rounded[g])
+                                           : parts_.coders[g].bits(latent.rounded[g], latent.coarser_of(g));
     if (latent.coarser.defined())
         bits += 8 * static_cast<double>(parts_.transform->importance()->encode(latent.coarser).size());
     return bits;
 }
 
+std::string LearnedCodec::coded(const Latent& latent, size_t group) const {
+    return parts_.network->in_words() ? parts_.word_coders[group].encode(latent.rounded[group])
+                                      : parts_.coders[group].encode(latent.rounded[group], latent.coarser_of(group));
+}
+
+// What stands for z: [tokens, components].
+at::Tensor LearnedCodec::decoded(const std::string& bytes, size_t group, int64_t tokens,
+                                 const at::Tensor& coarser) const {
+    if (parts_.network->in_words())
+        return parts_.network->codes(group).values(parts_.word_coders[group].decode(bytes, tokens));
+    const CoefficientCoder& coder = parts_.coders[group];
+    return coder.values(coder.decode(bytes, tokens, coarser), coarser);
+}
+
 std::string LearnedCodec::encode(const CodedRun& run) const {
     const Latent latent = quantise(run);
-    std::vector<std::string> coded(latent.rounded.size());
-    parallel_tasks(static_cast<int64_t>(coded.size()), [&](int64_t index) {
-        const auto g = static_cast<size_t>(index);
-        coded[g] = parts_.coders[g].encode(latent.rounded[g], latent.coarser_of(g));
-    });
-    if (latent.coarser.defined()) coded.push_back(parts_.transform->importance()->encode(latent.coarser));
-    return joined_parts(coded);
+    std::vector<std::string> all(latent.rounded.size());
+    parallel_tasks(static_cast<int64_t>(all.size()),
+                   [&](int64_t group) { all[static_cast<size_t>(group)] = coded(latent, static_cast<size_t>(group)); });
+    if (latent.coarser.defined()) all.push_back(parts_.transform->importance()->encode(latent.coarser));
+    return joined_parts(all);
 }
 
 StateRows LearnedCodec::decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t) const {
     const at::NoGradGuard no_grad;
     const TokenImportance* importance = parts_.transform->importance();
     const auto count = static_cast<int64_t>(tokens.size());
-    const std::vector<std::string> coded = split_parts(bytes, parts_.coders.size() + (importance ? 1 : 0));
-    const at::Tensor coarser = importance ? importance->decode(coded.back(), count) : at::Tensor();
-    std::vector<at::Tensor> z(parts_.coders.size());
+    std::vector<at::Tensor> z(parts_.transform->groups().size());
+    const std::vector<std::string> all = split_parts(bytes, z.size() + (importance ? 1 : 0));
+    const at::Tensor coarser = importance ? importance->decode(all.back(), count) : at::Tensor();
     parallel_tasks(static_cast<int64_t>(z.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);
-        const CoefficientCoder& coder = parts_.coders[g];
-        const at::Tensor own = token_coarser(coarser, g);
-        z[g] = coder.values(coder.decode(coded[g], count, own), own);
+        z[g] = decoded(all[g], g, count, token_coarser(coarser, g));
     });
     Hand hand(std::move(z));
     const int64_t rows = parts_.network->settings().recurrent ? 1 : count;
@@ -279,10 +298,14 @@ std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::stri
             if (latent.coarser.defined()) coarser.push_back(latent.coarser);
         }
         const at::Tensor all = coarser.empty() ? at::Tensor() : at::cat(coarser);
-        std::vector<CoefficientCoder> coders;
+        made.coders.clear();
+        made.word_coders.clear();
         for (size_t g = 0; g < exact.size(); ++g)
-            coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]), token_coarser(all, g)));
-        made.coders = std::move(coders);
+            if (made.network->in_words())
+                made.word_coders.push_back(WordCoder::fitted(at::cat(rounded[g])));
+            else
+                made.coders.push_back(
+                    CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]), token_coarser(all, g)));
     }
     return std::make_shared<LearnedCodec>(std::move(made));
 }
@@ -301,14 +324,18 @@ void LearnedCodec::save(TensorFile& file, nlohmann::json& settings) const {
                 {"from_token", s.from_token},
                 {"from_below", s.from_below},
                 {"recurrent", s.recurrent},
+                {"quantizer", s.quantizer},
                 {"step", parts_.step},
                 {"dead_zone", parts_.dead_zone},
                 {"transform", linear}};
     parts_.network->save(file);
-    for (size_t g = 0; g < parts_.coders.size(); ++g) {
+    for (size_t g = 0; g < parts_.transform->groups().size(); ++g) {
         file.tensors["learned.deviation." + std::to_string(g)] = parts_.deviation[g];
         file.tensors["learned.component." + std::to_string(g)] = parts_.network->deviation()[g];
-        parts_.coders[g].save(file, "learned.coder." + std::to_string(g));
+        if (parts_.network->in_words())
+            parts_.word_coders[g].save(file, "learned.frequencies." + std::to_string(g));
+        else
+            parts_.coders[g].save(file, "learned.coder." + std::to_string(g));
     }
 }
 
@@ -331,6 +358,8 @@ std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const n
     s.from_token = given.boolean("from_token");
     s.from_below = given.boolean("from_below");
     s.recurrent = given.boolean("recurrent");
+    if (given.has("quantizer")) s.quantizer = given.text("quantizer");
+    if (s.quantizer != "uniform" && s.quantizer != "vq") given.refuse("quantizer", "is none that this Savepoint knows");
     parts.step = given.number("step");
     parts.dead_zone = given.number("dead_zone");
     parts.name = given.text("name");
@@ -350,6 +379,11 @@ std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const n
     for (size_t g = 0; g < shape.deviation.size(); ++g) {
         const int64_t width = parts.transform->groups()[g].width();
         parts.deviation.push_back(fields.tensor("learned.deviation." + std::to_string(g), {width}));
+        if (network->in_words()) {
+            parts.word_coders.push_back(
+                WordCoder::load(fields, "learned.frequencies." + std::to_string(g), network->codes(g).runs()));
+            continue;
+        }
         parts.coders.push_back(CoefficientCoder::load(fields, "learned.coder." + std::to_string(g)));
         if (parts.coders.back().columns() != shape.components(g))
             fields.refuse("learned", "has a coder for other columns");

@@ -13,6 +13,7 @@ namespace savepoint {
 //   c = U L (x - mean - A (context - its mean)) / unit      the transform's coefficients
 //   z = round(encoder(c - n) exp(s) / (r step))             n: what the context network expects
 //   c^ = decoder(r step exp(-s) z + n)                      and back to x by the transform
+// Rounding is to a uniform grid, or to the words of product codebooks (product_quantizer.h).
 // r: the token's own steps, where the transform has them (token_importance.h), else 1.
 // `unit` is the step that the networks were trained at; `step`, in units of it, is free, so that one training gives
 // codecs of neighbouring rates. Entropy-coded like the transform's coefficients.
@@ -24,6 +25,7 @@ class LearnedCodec final : public RunCodec {
         std::shared_ptr<const LatentNetwork> network;
         std::vector<at::Tensor> deviation;     // by group: of its features, [width of the group]
         std::vector<CoefficientCoder> coders;  // by group; none before they are fitted
+        std::vector<WordCoder> word_coders;    // in their place, where the network quantises in words
         double step = 1;
         double dead_zone = 0.08;
         std::string name;
@@ -38,7 +40,7 @@ class LearnedCodec final : public RunCodec {
     void save(TensorFile& file, nlohmann::json& settings) const override;
     const Parts& parts() const { return parts_; }
 
-    // z of a run, per group [tokens, components]: before rounding and rounded.
+    // z of a run, per group [tokens, components]: before rounding and rounded (in words: which, [tokens, runs]).
     struct Latent {
         std::vector<at::Tensor> exact, rounded;
         at::Tensor coarser;  // as of TransformCodec::Latent
@@ -46,6 +48,8 @@ class LearnedCodec final : public RunCodec {
     };
     Latent quantise(const CodedRun& run) const;
     double bits(const Latent& latent) const;  // as the entropy coders would write it
+    std::string coded(const Latent& latent, size_t group) const;
+    at::Tensor decoded(const std::string& bytes, size_t group, int64_t tokens, const at::Tensor& coarser) const;
     // The same networks at another step, with entropy coders fitted to what that step makes of `sample`.
     std::shared_ptr<const LearnedCodec> at_step(double step, std::string name, std::span<const CodedRun> sample) const;
 

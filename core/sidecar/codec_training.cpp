@@ -64,7 +64,7 @@ struct CodecTraining::Impl : StepQueue {
 
     // The held-out documents are drawn first; those for looking during training follow those of the figures.
     void read() {
-        const Corpus corpus = settings.corpus == "fortunes" ? fortunes_corpus() : read_corpus(settings.corpus);
+        const Corpus corpus = corpus_named(settings.corpus);
         TokenSplit split = split_corpus(corpus, tokenizer, length(), settings.fit_tokens,
                                         settings.held_out_tokens + kLookSequences * length(), settings.seed);
         fit = std::move(split.fit);
@@ -341,6 +341,7 @@ struct CodecTraining::Impl : StepQueue {
         point.held_out_bits = mean.bits;
         point.held_out_kl = mean.kl;
         point.group_bits = mean.group_bits;
+        point.words_used = trainer->words_used();
         // With the KL term on, its own held-out value decides.
         const bool kl_counts = std::isfinite(point.kl);
         const double judged_by = kl_counts ? mean.kl * trainer->kl_scale() + rate : point.held_out_loss;
@@ -400,8 +401,8 @@ struct CodecTraining::Impl : StepQueue {
     std::string name() const {
         const LearnedSettings& c = settings.codec;
         char text[160];
-        std::snprintf(text, sizeof text, "%s%s %s of %d %gx", c.architecture.c_str(), c.recurrent ? " recurrent" : "",
-                      c.part.c_str(), static_cast<int>(c.group_size), c.ratio);
+        std::snprintf(text, sizeof text, "%s%s%s %s of %d %gx", c.architecture.c_str(), c.recurrent ? " recurrent" : "",
+                      c.quantizer == "vq" ? " vq" : "", c.part.c_str(), static_cast<int>(c.group_size), c.ratio);
         return text;
     }
 

@@ -26,8 +26,8 @@ at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor&
 
 namespace {
 
-constexpr int64_t kColumns = 128;  // multiplied together
-constexpr int64_t kFewRows = 32;   // fewer are not worth sorting or converting
+constexpr int64_t kRows = 128;    // multiplied together
+constexpr int64_t kFewRows = 32;  // fewer are not worth sorting or converting
 
 // Rows times a matrix, which may stand in bfloat16 beside it.
 at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
@@ -35,8 +35,8 @@ at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::T
     return at::matmul(rows.to(at::kBFloat16), shortened).to(at::kFloat);
 }
 
-// The same for rows that end in zeros, as those of tokens with coarse steps do: some columns at a time, over the rows
-// that have any left.
+// The same for rows that end in zeros, as those of tokens with coarse steps do: the longest first, some rows at a time,
+// over the columns that these have.
 at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
     const at::Tensor r = rows.contiguous();
     const int64_t count = r.size(0), columns = r.size(1);
@@ -54,16 +54,13 @@ at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix, c
     const at::Tensor longest_first = at::from_blob(order.data(), {count}, at::kLong);
     const at::Tensor sorted = r.index_select(0, longest_first);
     at::Tensor sum = at::zeros({count, matrix.size(1)});
-    size_t left = order.size();
-    for (int64_t c = 0; c < columns; c += kColumns) {
-        while (left > 0 && end[static_cast<size_t>(order[left - 1])] <= c) --left;
-        if (left == 0) break;
-        const int64_t n = static_cast<int64_t>(left), to = std::min(columns, c + kColumns);
-        const at::Tensor part = sorted.slice(0, 0, n).slice(1, c, to);
-        if (shortened.defined())
-            sum.slice(0, 0, n).add_(at::matmul(part.to(at::kBFloat16), shortened.slice(0, c, to)));
-        else
-            sum.slice(0, 0, n).addmm_(part, matrix.slice(0, c, to));
+    for (int64_t from = 0; from < count; from += kRows) {
+        const int64_t to = std::min(count, from + kRows),
+                      longest = end[static_cast<size_t>(order[static_cast<size_t>(from)])];
+        if (longest == 0) break;
+        const at::Tensor part = sorted.slice(0, from, to).slice(1, 0, longest);
+        const at::Tensor cut = shortened.defined() ? shortened.slice(0, 0, longest) : at::Tensor();
+        sum.slice(0, from, to).copy_(product(part, matrix.slice(0, 0, longest), cut));
     }
     return at::empty_like(sum).index_copy_(0, longest_first, sum);
 }

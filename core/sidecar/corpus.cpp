@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "core/model/error.h"
+#include "core/sidecar/dictd_file.h"
 #include "core/sidecar/fit.h"
 #include "core/state/safetensors.h"
 
@@ -15,6 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kFortunes = "/usr/share/games/fortunes";
+constexpr const char* kGcide = "/usr/share/dictd/gcide";
 
 std::string trimmed(const std::string& text) {
     const auto first = text.find_first_not_of(" \t\r\n");
@@ -113,6 +115,8 @@ Corpus read_corpus(const std::string& path) {
     return corpus;
 }
 
+namespace {
+
 Corpus read_source_files(const std::string& folder, const std::string& ending) {
     Corpus corpus{fs::path(folder).filename().string(), {}};
     std::error_code none;
@@ -123,6 +127,33 @@ Corpus read_source_files(const std::string& folder, const std::string& ending) {
         keep(corpus.documents, text);
     }
     return corpus;
+}
+
+// Python's own library stands on every Debian that runs our tests: source code, far from fortunes.
+Corpus code_corpus() {
+    for (const char* folder :
+         {"/usr/lib/python3.11", "/usr/lib/python3.12", "/usr/lib/python3.13", "/usr/lib/python3"}) {
+        Corpus corpus = read_source_files(folder, ".py");
+        if (!corpus.documents.empty()) return corpus;
+    }
+    throw FileError("/usr/lib/python3", "holds no source files; give the path of a text corpus");
+}
+
+Corpus gcide_corpus() {
+    std::error_code none;
+    if (!fs::exists(std::string(kGcide) + ".index", none))
+        throw FileError(std::string(kGcide) + ".index",
+                        "is not there; install it (apt-get install --no-install-recommends dict-gcide) or give the "
+                        "path of a text corpus");
+    return {"dict-gcide", read_dictd(kGcide)};
+}
+
+}  // namespace
+
+Corpus corpus_named(const std::string& name) {
+    if (name == "fortunes") return fortunes_corpus();
+    if (name == "dict-gcide") return gcide_corpus();
+    return name == "code" ? code_corpus() : read_corpus(name);
 }
 
 }  // namespace savepoint

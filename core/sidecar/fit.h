@@ -20,9 +20,9 @@ struct Corpus {
 Corpus fortunes_corpus();
 // Plain text (documents separated by blank lines), JSONL with "text", or a folder of such files.
 Corpus read_corpus(const std::string& path);
-
-// The files of a folder whose names end in `ending`, each a document; empty when the folder is not there.
-Corpus read_source_files(const std::string& folder, const std::string& ending);
+// "fortunes", "dict-gcide" (the articles of Debian's package of that name), "code" (Python's own library), or a path
+// for read_corpus. Throws FileError with the way out.
+Corpus corpus_named(const std::string& name);
 
 // Token sequences of exactly `length` tokens, each with Tokenizer::start() before it, split by document with a seeded
 // shuffle into a fitting and a held-out part. `seed` also draws which documents are used. Documents are joined by a

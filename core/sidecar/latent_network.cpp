@@ -74,6 +74,10 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
     for (size_t g = 0; g < groups; ++g) {
         add("group." + std::to_string(g) + ".scale", {shape_.components(g)}, 0);
         add("group." + std::to_string(g) + ".spread", {shape_.components(g)}, 0);
+        if (!in_words()) continue;
+        const ProductCodes codes = ProductCodes::empty(shape_.deviation[g]);
+        parameters_["group." + std::to_string(g) + ".words"] = codes.words;
+        parameters_["group." + std::to_string(g) + ".counts"] = codes.counts;
     }
 }
 
@@ -184,6 +188,13 @@ at::Tensor LatentNetwork::scale(size_t group) const {
 
 at::Tensor LatentNetwork::log_spread(size_t group) const {
     return parameters_.at("group." + std::to_string(group) + ".spread");
+}
+
+ProductCodes LatentNetwork::codes(size_t group) const {
+    ProductCodes codes = ProductCodes::empty(shape_.deviation[group]);
+    codes.words = parameters_.at("group." + std::to_string(group) + ".words").detach();
+    codes.counts = parameters_.at("group." + std::to_string(group) + ".counts").detach();
+    return codes;
 }
 
 void LatentNetwork::save(TensorFile& file) const {

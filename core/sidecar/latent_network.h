@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/sidecar/learned_settings.h"
+#include "core/sidecar/product_quantizer.h"
 #include "core/sidecar/tensor_fields.h"
 
 namespace savepoint {
@@ -52,6 +53,8 @@ class LatentNetwork {
     std::vector<at::Tensor> decoded_together(const std::vector<at::Tensor>& v, const std::vector<at::Tensor>& r) const;
     at::Tensor scale(size_t group) const;       // [components], exp(s)
     at::Tensor log_spread(size_t group) const;  // [components]: of the logistic prior in training, log
+    bool in_words() const { return settings_.quantizer == "vq"; }
+    ProductCodes codes(size_t group) const;  // in_words(): what learn() changes is the network's own
 
     Parameters& parameters() { return parameters_; }
     const Parameters& parameters() const { return parameters_; }

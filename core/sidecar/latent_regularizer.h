@@ -18,6 +18,7 @@ namespace savepoint {
 struct RegularizedLatent {
     at::Tensor z;        // as z was given: [.., components]
     at::Tensor penalty;  // [..]: nats, for l2 those of a Gaussian without its constant
+    at::Tensor nats;     // of coding z under the logistic, whichever of the three: [..], no gradient
 };
 // noise null: no noise, z rounded in all three. log_spread: broadcastable to z.
 RegularizedLatent regularized_latent(const std::string& regularizer, const at::Tensor& z, const at::Tensor& log_spread,

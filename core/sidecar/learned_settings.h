@@ -26,6 +26,7 @@ struct LearnedSettings {
     int64_t heads = 4;                          // attention
     int64_t window = 4;                         // conv: tokens that it spans, the present one among them
     bool from_token = true, from_below = true;  // what is predicted from: the token's embedding, the block below
+    std::string quantizer = "uniform";          // of z: or vq, product codebooks (product_quantizer.h)
     bool recurrent = false;  // and from the group's own decoded state of the token before: E(x_t, z_{t-1}, h_t)
     double ratio = 16;       // times smaller than fp16, aimed at
     bool operator==(const LearnedSettings&) const = default;
@@ -37,12 +38,12 @@ struct LearnedSettings {
 // after the true and after the decoded cache, w the D over the KL of held-out text when that term comes on.
 struct TrainingSettings {
     LearnedSettings codec;
-    std::string corpus = "fortunes";  // or a path for read_corpus
+    std::string corpus = "fortunes";  // or another of corpus_named()
     int64_t fit_tokens = 51200;       // drawn from it, gone through as often as `rounds` needs
     int64_t held_out_tokens = 3072;   // of sequences of prefix + followers: what the figures are from
     int64_t prefix = 192, followers = 64, exact_first = 4;
     double lambda_hidden = 1, lambda_kv = 1;
-    std::string regularizer = "rate";  // of z: or kl, l2
+    std::string regularizer = "rate";  // R(z): or kl, l2; commitment goes with vq alone
     double lambda_rate = 1.0 / 6;      // where a uniform grid of unit steps gives and takes alike
     double lambda_kl = 1;              // in the last kl_share of the rounds
     double kl_share = 0.2;
@@ -66,6 +67,7 @@ struct TrainingPoint {
     double learning_rate = 0;
     // Of held-out text, when it was looked at: rate + distortion as in the loss, and KL after resuming.
     double held_out_loss = NAN, held_out_bits = NAN, held_out_kl = NAN;
+    double words_used = NAN;         // vq: of a codebook's 256, the exponential of their entropy; mean
     std::vector<double> group_bits;  // by group, of the last look
 };
 

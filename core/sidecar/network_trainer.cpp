@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "core/model/error.h"
-#include "core/sidecar/latent_regularizer.h"
 
 namespace savepoint {
 
@@ -35,8 +34,8 @@ at::Tensor delayed_features(const TransformCodec::Group& group, const at::Tensor
 }  // namespace
 
 struct NetworkTrainer::Coded {
-    at::Tensor value;  // step exp(-s) z + n
-    at::Tensor nats;   // R(z): [batch, tokens]
+    at::Tensor value;          // step exp(-s) z + n
+    at::Tensor penalty, nats;  // R(z), and what coding z takes: [batch, tokens]
 };
 
 struct NetworkTrainer::Pass {
@@ -53,7 +52,7 @@ NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts par
         network_->parameters().at("group." + std::to_string(g) + ".spread") =
             log_spread_of(network_->deviation()[g].clamp_min(0.145));
     for (auto& [name, value] : network_->parameters()) {
-        value.set_requires_grad(true);
+        value.set_requires_grad(true);  // what no gradient reaches, codebooks, stays as it is
         first_moments_[name] = at::zeros_like(value);
         second_moments_[name] = at::zeros_like(value);
     }
@@ -65,11 +64,25 @@ NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, co
     if (steps.defined()) z = z / steps;
     at::Tensor spread = network_->log_spread(group);
     if (steps.defined()) spread = spread - steps.log();
-    const RegularizedLatent latent = regularized_latent(settings_.regularizer, z, spread, parts_.dead_zone, noise);
+    const RegularizedLatent latent =
+        network_->in_words() ? in_words(group, z, noise)
+                             : regularized_latent(settings_.regularizer, z, spread, parts_.dead_zone, noise);
     at::Tensor value = latent.z / network_->scale(group);
     if (steps.defined()) value = value * steps;
     if (context.expected.defined()) value = value + context.expected;
-    return {value, latent.penalty};
+    return {value, latent.penalty, latent.nats};
+}
+
+// The gradient passes straight through the choice of words; R(z) is the commitment to them.
+RegularizedLatent NetworkTrainer::in_words(size_t group, const at::Tensor& z, at::Generator* noise) const {
+    ProductCodes codes = network_->codes(group);
+    const at::Tensor rows = z.detach().flatten(0, 1).contiguous();
+    if (noise && codes.counts.sum().item<double>() == 0) codes.learn(rows, codes.chosen(rows), *noise);
+    const at::Tensor chosen = codes.chosen(rows), words = codes.values(chosen).view_as(z);
+    const at::Tensor nats = -((codes.counts + 1e-3) / (codes.counts + 1e-3).sum(0)).log();  // [words, runs]
+    const at::Tensor taken = nats.gather(0, chosen).sum(1).view({z.size(0), z.size(1)});
+    if (noise) codes.learn(rows, chosen, *noise);
+    return {z + (words - z).detach(), (z - words).square().sum(-1), taken};
 }
 
 // Mean over the followers of KL(after the true cache || after the decoded one).
@@ -126,7 +139,7 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     const bool has_context = learned_context_size(network_->settings(), transform.features()) > 0;
 
     Pass pass;
-    std::vector<at::Tensor> coefficients, values, hidden, linears, features, errors, rates, steps;
+    std::vector<at::Tensor> coefficients, values, hidden, linears, features, errors, penalties, rates, steps;
     at::Tensor below;
     const auto decode = [&](size_t g, const at::Tensor& c) {
         const at::Tensor error = c - coefficients[g];
@@ -159,6 +172,7 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
             context = context_after(before);
         }
         const Coded coded = code(g, coefficients[g], context, steps.back(), noise);
+        penalties.push_back(coded.penalty.mean());
         rates.push_back(coded.nats.mean());
         values.push_back(coded.value);
         hidden.push_back(context.hidden);
@@ -171,7 +185,7 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
         for (size_t g = 0; g < groups; ++g) decode(g, values[g]);
     }
     const at::Tensor distortion = at::stack(errors).sum(), rate = at::stack(rates).sum();
-    pass.loss = distortion + settings_.lambda_rate * rate;
+    pass.loss = distortion + settings_.lambda_rate * at::stack(penalties).sum();
     pass.cost.kl = NAN;
     if (with_kl) {
         std::vector<at::Tensor> blocks;
@@ -224,6 +238,14 @@ void NetworkTrainer::step(double learning_rate) {
     }
     for (auto& [name, value] : network_->parameters()) value.mutable_grad() = at::Tensor();
     gradients_ = 0;
+}
+
+double NetworkTrainer::words_used() const {
+    if (!network_->in_words()) return NAN;
+    double sum = 0;
+    const size_t groups = parts_.transform->groups().size();
+    for (size_t g = 0; g < groups; ++g) sum += network_->codes(g).words_used();
+    return sum / static_cast<double>(groups);
 }
 
 PassCost NetworkTrainer::look(const TrainingBatch& batch) const {

@@ -8,6 +8,7 @@
 
 #include "core/model/transformer.h"
 #include "core/sidecar/codec_learned.h"
+#include "core/sidecar/latent_regularizer.h"
 
 namespace savepoint {
 
@@ -37,6 +38,7 @@ class NetworkTrainer {
     PassCost add_gradient(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share,
                           uint64_t noise_seed);
     void step(double learning_rate);                  // clips, moves the parameters, clears the gradient
+    double words_used() const;                        // TrainingPoint's
     PassCost look(const TrainingBatch& batch) const;  // the same loss without gradients, z rounded; always with KL
     // What a nat of KL weighs in the loss, in squared steps. 0 until it is set.
     double kl_scale() const { return kl_scale_; }
@@ -60,6 +62,7 @@ class NetworkTrainer {
     Pass pass(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share, at::Generator* noise) const;
     Coded code(size_t group, const at::Tensor& c, const LatentNetwork::Context& context, const at::Tensor& steps,
                at::Generator* noise) const;
+    RegularizedLatent in_words(size_t group, const at::Tensor& z, at::Generator* noise) const;
     at::Tensor divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const;
 
     const Transformer& model_;

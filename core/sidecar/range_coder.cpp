@@ -23,7 +23,7 @@ FrequencyTable::FrequencyTable(std::span<const uint16_t> frequencies) {
         if (sum > kTotal) break;
         starts_.push_back(static_cast<uint16_t>(sum));
     }
-    if (sum != kTotal || frequencies.size() > 255) throw InputError("frequency table: does not add up");
+    if (sum != kTotal || frequencies.size() > 256) throw InputError("frequency table: does not add up");
     int symbol = 0;
     for (uint32_t slot = 0; slot < first_.size(); ++slot) {
         while (starts_[symbol + 1] <= slot << kSearchShift) ++symbol;

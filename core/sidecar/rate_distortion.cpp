@@ -29,21 +29,6 @@ constexpr size_t kCalibrationSequences = 6, kImportanceSequences = 18;
 constexpr double kReadCost = 0.2, kGradientCost = 1.8, kForwardCost = 0.6, kMomentsCost = 0.15, kDecomposeCost = 6,
                  kRateCost = 4, kExactCost = 0.7, kTrialCost = 0.4, kLongRunCost = 14, kCalibrationCost = 1.6;
 
-// Python's own library stands on every Debian that runs our tests: source code, far from fortunes.
-Corpus code_corpus() {
-    for (const char* folder :
-         {"/usr/lib/python3.11", "/usr/lib/python3.12", "/usr/lib/python3.13", "/usr/lib/python3"}) {
-        Corpus corpus = read_source_files(folder, ".py");
-        if (!corpus.documents.empty()) return corpus;
-    }
-    throw FileError("/usr/lib/python3", "holds no source files; give the path of a text corpus");
-}
-
-Corpus corpus_of(const std::string& name) {
-    if (name == "fortunes" || name == "chat") return fortunes_corpus();
-    return name == "code" ? code_corpus() : read_corpus(name);
-}
-
 }  // namespace
 
 struct RateDistortion::Impl : StepQueue {
@@ -67,7 +52,7 @@ struct RateDistortion::Impl : StepQueue {
         if (settings.held_out == "chat" && !tokenizer.has_chat_template())
             throw InputError("held_out: chat needs a chat template, and this model's file has none; choose other text");
         const int64_t length = settings.prefix + settings.followers;
-        const Corpus corpus = corpus_of(settings.corpus);
+        const Corpus corpus = corpus_named(settings.corpus);
         fit = split_corpus(corpus, tokenizer, kSequence, settings.fit_tokens, settings.held_out_tokens + 2 * length,
                            settings.seed)
                   .fit;
@@ -77,7 +62,7 @@ struct RateDistortion::Impl : StepQueue {
         data_sha256 = sha256_hex(bytes);
         const bool other =
             !settings.held_out.empty() && settings.held_out != "chat" && settings.held_out != settings.corpus;
-        auto held_out = split_corpus(other ? corpus_of(settings.held_out) : corpus, tokenizer, length, 0,
+        auto held_out = split_corpus(other ? corpus_named(settings.held_out) : corpus, tokenizer, length, 0,
                                      settings.held_out_tokens, settings.seed)
                             .held_out;
         if (settings.held_out == "chat") lay_out_as_chat(tokenizer, held_out);

@@ -9,8 +9,8 @@
 namespace savepoint {
 
 struct RateDistortionSettings {
-    std::string corpus = "fortunes";  // to fit on; or a path for read_corpus
-    std::string held_out;  // empty: of the same corpus; "chat": the same in the chat template; "code"; or a path
+    std::string corpus = "fortunes";  // to fit on; or another of corpus_named()
+    std::string held_out;  // empty: of the same corpus; "chat": the same in the chat template; or a corpus_named()
     int64_t fit_tokens = 25600;
     int64_t held_out_tokens = 3072;  // of sequences of prefix + followers
     int64_t prefix = 192;            // decoded, its first exact_first tokens replayed

@@ -29,6 +29,7 @@ nlohmann::json described(const TrainingSettings& s) {
             {"from_token", c.from_token},
             {"from_below", c.from_below},
             {"recurrent", c.recurrent},
+            {"quantizer", c.quantizer},
             {"ratio", c.ratio},
             {"corpus", s.corpus},
             {"fit_tokens", s.fit_tokens},
@@ -68,6 +69,7 @@ nlohmann::json described(const TrainingPoint& p) {
             {"held_out_loss", number_or_null(p.held_out_loss)},
             {"held_out_bits", number_or_null(p.held_out_bits)},
             {"held_out_kl", number_or_null(p.held_out_kl)},
+            {"words_used", number_or_null(p.words_used)},
             {"group_bits", p.group_bits}};
 }
 
@@ -82,6 +84,7 @@ TrainingPoint training_point_from(const nlohmann::json& j) {
     p.held_out_loss = number_or_nan(j.at("held_out_loss"));
     p.held_out_bits = number_or_nan(j.at("held_out_bits"));
     p.held_out_kl = number_or_nan(j.at("held_out_kl"));
+    p.words_used = number_or_nan(j.at("words_used"));
     p.group_bits = j.at("group_bits").get<std::vector<double>>();
     return p;
 }
@@ -103,7 +106,9 @@ TrainingSettings settled(TrainingSettings s) {
     require(s.rounds > 0 && s.accumulate > 0 && s.validate_every > 0,
             "rounds, accumulate and validate_every begin at 1");
     require(s.prefix > s.exact_first && s.followers > 0, "the prefix must be longer than its exact first tokens");
-    require(is_regularizer(s.regularizer), "there is no regularizer \"" + s.regularizer + "\"");
+    require(c.quantizer == "uniform" || c.quantizer == "vq", "there is no quantizer \"" + c.quantizer + "\"");
+    if (c.quantizer == "vq") s.regularizer = "commitment";
+    require(is_regularizer(s.regularizer) || c.quantizer == "vq", "there is no regularizer \"" + s.regularizer + "\"");
     require(s.own_share >= 0 && s.own_share <= 1, "own_share must lie between 0 and 1");
     require(s.lambda_hidden > 0 && s.lambda_kv > 0, "lambda_hidden and lambda_kv must be above 0");
     return s;

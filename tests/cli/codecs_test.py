@@ -29,6 +29,17 @@ with tempfile.TemporaryDirectory() as folder:
     assert again[0]["bytes_per_token"] == small["bytes_per_token"], (again[0], small)
     assert abs(again[0]["kl_nats"] - small["kl_nats"]) < 1e-6, (again[0], small)
 
+    # A text as its latent: what is coded is in one file, and the model goes on from it as from the exact state.
+    z = f"{folder}/tide.safetensors"
+    text = "The keeper of the lighthouse wrote down the wind, the tide and every ship that passed. " * 3
+    saved = run_json("latent", "save", "--text", text, "--codec", files[0], "--out", z)
+    assert saved["file_bytes"] == os.path.getsize(z) < saved["fp16_bytes"] / 3, saved
+    back = run_json("latent", "resume", z, "--codec", files[0], "--max-tokens", "8", "--compare")
+    assert back["tokens"] == saved["tokens"] and len(back["ids"]) == 8 and back["agreement"] >= 4, back
+    assert back["exact_text"][:4] == back["text"][:4], back
+    refused("latent", "resume", z, "--codec", sorted(glob.glob(f"{folder}/*24x.safetensors"))[0], because="another codec")
+    refused("latent", "resume", files[0], "--codec", files[0], because="not a latent")
+
     data = bytearray(open(files[0], "rb").read())
     data[len(data) // 2] ^= 1
     open(files[0], "wb").write(data)

@@ -329,3 +329,55 @@ TEST_CASE("steps down the gradient lower the loss, with z rounded as it will be"
     }
     CHECK(loss() < 0.97 * before);
 }
+
+TEST_CASE("latents in words: what is learned is coded, decoded, and kept in a file") {
+    TrainingSettings settings;
+    settings.codec = settings_of("grouped");
+    settings.codec.quantizer = "vq";
+    settings.prefix = 56;
+    settings.followers = 16;
+    settings.exact_first = kFirst;
+    Made some = made(settings.codec, 0);
+    some.parts.coders.clear();
+    NetworkTrainer trainer(shared_model(), some.parts, some.network, settings);
+    const auto batch_of = [&](size_t text) {
+        return TrainingBatch{{texts()[text].ids}, texts()[text].rows.slice(0, settings.prefix), {}};
+    };
+    const double of_no_words = trainer.look(batch_of(12)).distortion;  // all that there is
+    for (uint64_t i = 0; i < 12; ++i) {
+        trainer.add_gradient(batch_of(i), 30, false, 0, i);
+        trainer.step(1e-3);
+    }
+    const PassCost looked = trainer.look(batch_of(12));  // text that it has not seen
+    CHECK(looked.distortion < 0.7 * of_no_words);
+    CHECK(looked.bits < 8.0 * 30 * static_cast<double>(some.network->codes(0).runs()));
+    CHECK(trainer.words_used() > 4);
+
+    some.parts.network = trainer.as_stored();
+    const std::vector<CodedRun> sample{texts()[2].run(), texts()[7].run()};
+    const auto codec = LearnedCodec(some.parts).at_step(1, "grouped vq", sample);
+    const CodedRun run = texts().back().run();
+    const std::string bytes = codec->encode(run);
+    const LearnedCodec::Latent latent = codec->quantise(run);
+    CHECK(std::abs(static_cast<double>(bytes.size()) - codec->bits(latent) / 8) < 4 * 31 + 30 * 8);
+    const StateRows decoded = codec->decode(bytes, run.tokens, kFirst);
+    CHECK(unexplained(run.rows.key, decoded.key) < 0.7);
+    CHECK(unexplained(run.rows.value, decoded.value) < 0.95);
+
+    const auto folder = std::filesystem::temp_directory_path() / "savepoint-words-test";
+    std::filesystem::create_directories(folder);
+    const std::string path = (folder / "codec.safetensors").string();
+    CodecInfo info;
+    info.model_sha256 = shared_model().weights().sha256();
+    save_codec(path, *codec, info);
+    const LoadedCodec loaded = load_codec(path, shared_weights());
+    CHECK(loaded.codec->encode(run) == bytes);
+    CHECK(at::equal(loaded.codec->decode(bytes, run.tokens, kFirst).value, decoded.value));
+    std::filesystem::remove_all(folder);
+
+    TensorFile file;
+    nlohmann::json described;
+    codec->save(file, described);
+    described["quantizer"] = "runes";
+    CHECK_THROWS_AS(load_learned(file, described, "test", shared_weights()), FileError);
+}

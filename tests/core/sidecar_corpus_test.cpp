@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/model/error.h"
+#include "core/sidecar/dictd_file.h"
 #include "core/sidecar/fit.h"
 #include "core/state/safetensors.h"
 #include "tests/core/sidecar_fixture.h"
@@ -67,6 +68,30 @@ TEST_CASE("text files, JSONL and folders of them") {
     write_atomically(folder.file("b.txt"), " \n\n");
     CHECK_THROWS_AS(read_corpus(folder.file("b.txt")), FileError);
     CHECK_THROWS_AS(read_corpus(folder.file("none")), FileError);
+}
+
+TEST_CASE("articles of a dictd dictionary, each once, in paragraphs") {
+    const TemporaryFolder folder("dictd");
+    const std::string index = "00-info\tA\tS\nmain\tS\tBA\nsea\tS\tBA\nship\tBS\tV\n";  // two headwords of one article
+    const std::string zipped =
+        "1F8B08000000000002FF2D8BB10D80300C047B4FF11364003A4A6ADA344631101148141B21B68708AE3CDDE916CB2E84064FF9345261"
+        "F851D8E370CDF7485C17C194C38D3C7F299493E16293EAA8A9F13E3A049142BAC6F2AF83BD5D4CEAE8018E5093FC67000000";
+    std::string bytes;
+    for (size_t i = 0; i < zipped.size(); i += 2)
+        bytes.push_back(static_cast<char>(std::stoi(zipped.substr(i, 2), nullptr, 16)));
+    write_atomically(folder.file("d.index"), index);
+    write_atomically(folder.file("d.dict.dz"), bytes);
+    CHECK(read_dictd(folder.file("d")) ==
+          std::vector<std::string>{"sea \\Sea\\ n. A large body of salt water.\nSyn: deep", "ship n. It sails."});
+    write_atomically(folder.file("d.index"), index + "beyond\tCA\tV\n");
+    CHECK_THROWS_AS(read_dictd(folder.file("d")), FileError);
+    write_atomically(folder.file("d.index"), "ship BS V\n");
+    CHECK_THROWS_AS(read_dictd(folder.file("d")), FileError);
+    write_atomically(folder.file("d.index"), index);
+    bytes[40] = static_cast<char>(~bytes[40]);
+    write_atomically(folder.file("d.dict.dz"), bytes);
+    CHECK_THROWS_AS(read_dictd(folder.file("d")), FileError);
+    CHECK_THROWS_AS(read_dictd(folder.file("none")), FileError);
 }
 
 TEST_CASE("a corpus is split by document: no document is in both parts") {

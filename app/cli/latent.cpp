@@ -1,0 +1,127 @@
+// savepoint latent: a path saved as z, and gone on from.
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+
+#include "app/cli/causal_runs.h"
+#include "app/cli/commands.h"
+#include "core/model/error.h"
+#include "core/sidecar/latent_file.h"
+
+namespace savepoint::cli {
+
+namespace {
+
+constexpr int64_t kExactFirst = 4;
+
+struct SaveArguments {
+    OneRunArguments run;
+    std::string codec, out;
+};
+
+int save(const Common& common, const SaveArguments& arguments) {
+    const OpenModel model(common);
+    const LoadedCodec codec = load_codec(arguments.codec, model.weights);
+    const StateRun run = read_run(model, arguments.run);
+    const SavedLatent latent = save_latent(model.transformer, codec, run.rows, run.ids, kExactFirst);
+    write_latent(arguments.out, latent);
+    const auto tokens = static_cast<double>(latent.tokens.size());
+    const nlohmann::json result = {{"tokens", latent.tokens.size()},
+                                   {"codec", latent.codec},
+                                   {"z_bytes", latent.bytes.size()},
+                                   {"file_bytes", std::filesystem::file_size(arguments.out)},
+                                   {"fp16_bytes", tokens * fp16_bytes(model.weights->config(), codec.codec->part())},
+                                   {"codec_bytes", codec.codec->sidecar_bytes()}};
+    if (common.json) {
+        print_json(result);
+        return 0;
+    }
+    std::cout << arguments.out << ": " << latent.tokens.size() << " tokens by " << latent.codec << ", "
+              << result["file_bytes"] << " bytes (" << shown(result["fp16_bytes"].get<double>(), "%.0f")
+              << " in fp16; the codec itself, kept once, " << result["codec_bytes"] << ")\n";
+    return 0;
+}
+
+struct ResumeArguments {
+    std::string latent, codec;
+    int64_t max_tokens = 64;
+    bool compare = false;
+};
+
+// What comes after the latent's last token, greedily, from the cache given.
+std::vector<TokenId> continued(const OpenModel& model, KvCache& cache, TokenId last, const ResumeArguments& arguments) {
+    std::vector<TokenId> chosen;
+    while (static_cast<int64_t>(chosen.size()) < arguments.max_tokens) {
+        last = static_cast<TokenId>(model.transformer.decode(cache, last).logits.argmax(-1).item<int64_t>());
+        if (model.tokenizer.ends_generation(last)) break;
+        chosen.push_back(last);
+    }
+    return chosen;
+}
+
+int resume(const Common& common, const ResumeArguments& arguments) {
+    const OpenModel model(common);
+    const LoadedCodec codec = load_codec(arguments.codec, model.weights);
+    const SavedLatent latent = read_latent(arguments.latent);
+    KvCache cache = resume_latent(model.transformer, codec, latent, arguments.max_tokens);
+    const std::vector<TokenId> ids = continued(model, cache, latent.tokens.back(), arguments);
+    nlohmann::json result = {
+        {"tokens", latent.tokens.size()}, {"ids", ids}, {"text", model.tokenizer.decode(ids)}, {"codec", latent.codec}};
+    if (arguments.compare) {
+        KvCache exact = model.transformer.make_cache(static_cast<int64_t>(latent.tokens.size()) + arguments.max_tokens);
+        model.transformer.prefill_chunked(exact, std::span(latent.tokens).first(latent.tokens.size() - 1), 128);
+        const std::vector<TokenId> other = continued(model, exact, latent.tokens.back(), arguments);
+        size_t same = 0;
+        while (same < std::min(ids.size(), other.size()) && ids[same] == other[same]) ++same;
+        result["exact_text"] = model.tokenizer.decode(other);
+        result["agreement"] = same;
+    }
+    if (common.json) {
+        print_json(result);
+        return 0;
+    }
+    std::cout << result["text"].get<std::string>() << "\n";
+    if (arguments.compare)
+        std::cerr << "from the exact state (" << result["agreement"] << " tokens agree):\n"
+                  << result["exact_text"].get<std::string>() << "\n";
+    return 0;
+}
+
+}  // namespace
+
+void add_latent(Registry registry) {
+    CLI::App* latent = registry.app.add_subcommand("latent", "Save a path as its latent z, and go on from one");
+    latent->require_subcommand(1);
+    Registry inner{*latent, registry.common, registry.chosen};
+    {
+        auto arguments = std::make_shared<SaveArguments>();
+        CLI::App* save_command = add_command(inner, "save", "Code a text or a thought of a session into a file");
+        add_run_options(*save_command, arguments->run);
+        save_command->add_option("--codec", arguments->codec, "A saved codec of keys and values, or of the full state")
+            ->required()
+            ->check(CLI::ExistingFile);
+        save_command->add_option("--out", arguments->out, "File to write, .safetensors")->required();
+        save_command->callback([registry, arguments] {
+            registry.chosen = [&common = registry.common, arguments] { return save(common, *arguments); };
+        });
+    }
+    auto arguments = std::make_shared<ResumeArguments>();
+    CLI::App* resume_command =
+        add_command(inner, "resume", "Go on from a latent, greedily, without running its tokens");
+    resume_command->add_option("latent", arguments->latent, "A file of `latent save`")
+        ->required()
+        ->check(CLI::ExistingFile);
+    resume_command->add_option("--codec", arguments->codec, "The codec that it was saved with")
+        ->required()
+        ->check(CLI::ExistingFile);
+    resume_command->add_option("--max-tokens", arguments->max_tokens)
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    resume_command->add_flag("--compare", arguments->compare, "Also from the exact state, by running the tokens");
+    resume_command->callback([registry, arguments] {
+        registry.chosen = [&common = registry.common, arguments] { return resume(common, *arguments); };
+    });
+}
+
+}  // namespace savepoint::cli
