@@ -2,7 +2,6 @@
 
 #include "app/cli/commands.h"
 #include "app/cli/progress_line.h"
-#include "core/analysis/learned_phi.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
 
@@ -37,9 +36,7 @@ int rank_phi(const Common& common, const PhiArguments& arguments) {
     for (; !ranking.done(); ranking.step()) line.show(ranking.progress(), ranking.stage());
     line.clear();
     const std::string sha256 = model.weights->sha256();
-    for (const bool rotary : {false, true})
-        if (const auto learned = ranking.hedgehog(rotary))
-            save_learned_phi(fit_folder(common, sha256), *learned, sha256);
+    keep_learned(ranking, fit_folder(common, sha256), sha256);
     if (common.json)
         print_json(ranking.described());
     else

@@ -2,8 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <charconv>
 #include <filesystem>
+#include <optional>
 
+#include "core/analysis/phi_ranking_settings.h"
 #include "core/model/error.h"
 #include "core/sidecar/tensor_fields.h"
 #include "core/state/safetensors.h"
@@ -18,25 +21,21 @@ std::string path_in(const std::string& folder, bool rotary) {
     return (std::filesystem::path(folder) / (rotary ? "hedgehog-rotary.safetensors" : "hedgehog.safetensors")).string();
 }
 
-}  // namespace
+struct StoredPhi {
+    std::shared_ptr<const Phi> phi;
+    int64_t texts = 0;
+};
 
-void save_learned_phi(const std::string& folder, const Phi& phi, const std::string& model_sha256) {
-    if (phi.settings().kind != PhiKind::hedgehog) throw InputError("phi: only a learned one is saved");
-    std::error_code problem;
-    std::filesystem::create_directories(folder, problem);
-    if (problem) throw FileError(folder, "cannot be made: " + problem.message() + "; choose another folder");
-    TensorFile file;
-    file.tensors["query"] = phi.query_maps();
-    file.tensors["key"] = phi.key_maps();
-    file.metadata["format"] = kFormat;
-    file.metadata["model_sha256"] = model_sha256;
-    file.metadata["digest"] = content_digest(file);
-    write_safetensors(path_in(folder, phi.settings().rotary), file);
+// Older files do not say how many texts: they hold what the default number gave.
+int64_t texts_of(const std::string& entry) {
+    int64_t texts = 0;
+    const auto read = std::from_chars(entry.data(), entry.data() + entry.size(), texts);
+    return read.ec == std::errc() && texts > 0 ? texts : PhiRankingSettings().hedgehog_steps;
 }
 
-std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256) {
+std::optional<StoredPhi> stored_phi(const std::string& folder, bool rotary, const std::string& model_sha256) {
     const std::string path = path_in(folder, rotary);
-    if (!std::filesystem::exists(path)) return nullptr;
+    if (!std::filesystem::exists(path)) return std::nullopt;
     const TensorFile file = read_safetensors(path);
     const auto entry = [&](const char* key) {
         const auto found = file.metadata.find(key);
@@ -52,7 +51,41 @@ std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rota
         throw FileError(path, "holds a value that is not finite; fit it again");
     PhiSettings settings;
     settings.rotary = rotary;
-    return std::make_shared<const Phi>(Phi::hedgehog(settings, query, key));
+    return StoredPhi{std::make_shared<const Phi>(Phi::hedgehog(settings, query, key)), texts_of(entry("texts"))};
+}
+
+}  // namespace
+
+void save_learned_phi(const std::string& folder, const Phi& phi, int64_t texts, const std::string& model_sha256) {
+    if (phi.settings().kind != PhiKind::hedgehog) throw InputError("phi: only a learned one is saved");
+    std::error_code problem;
+    std::filesystem::create_directories(folder, problem);
+    if (problem) throw FileError(folder, "cannot be made: " + problem.message() + "; choose another folder");
+    TensorFile file;
+    file.tensors["query"] = phi.query_maps();
+    file.tensors["key"] = phi.key_maps();
+    file.metadata["format"] = kFormat;
+    file.metadata["model_sha256"] = model_sha256;
+    file.metadata["texts"] = std::to_string(texts);
+    file.metadata["digest"] = content_digest(file);
+    write_safetensors(path_in(folder, phi.settings().rotary), file);
+}
+
+bool keep_learned_phi(const std::string& folder, const Phi& phi, int64_t texts, const std::string& model_sha256) {
+    int64_t kept = 0;
+    try {
+        if (const auto stored = stored_phi(folder, phi.settings().rotary, model_sha256)) kept = stored->texts;
+    } catch (const FileError&) {
+        kept = 0;
+    }
+    if (texts < kept) return false;
+    save_learned_phi(folder, phi, texts, model_sha256);
+    return true;
+}
+
+std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256) {
+    const auto stored = stored_phi(folder, rotary, model_sha256);
+    return stored ? stored->phi : nullptr;
 }
 
 std::shared_ptr<const Phi> phi_for(const PhiSettings& settings, const ModelConfig& config, const std::string& folder,

@@ -11,6 +11,7 @@
 
 #include "core/analysis/attention_capture.h"
 #include "core/analysis/hedgehog_fit.h"
+#include "core/analysis/learned_phi.h"
 #include "core/analysis/phi_state.h"
 #include "core/model/error.h"
 #include "core/sidecar/fit.h"
@@ -43,7 +44,7 @@ struct Sums {
         length = length.defined() ? length + lengths : lengths;
         cosine = cosine.defined() ? cosine + cosines : cosines;
         tokens += a.size(0);
-        masked += out.masked;
+        masked += out.masked.sum().item<int64_t>();
         read += out.values.numel() / out.values.size(-1);
     }
 };
@@ -216,6 +217,12 @@ nlohmann::json PhiRanking::described() const {
 std::shared_ptr<const Phi> PhiRanking::hedgehog(bool rotary) const {
     const auto found = impl_->learned.find(rotary);
     return found == impl_->learned.end() ? nullptr : found->second;
+}
+
+void keep_learned(const PhiRanking& ranking, const std::string& folder, const std::string& model_sha256) {
+    for (const bool rotary : {false, true})
+        if (const auto learned = ranking.hedgehog(rotary))
+            keep_learned_phi(folder, *learned, ranking.settings().hedgehog_steps, model_sha256);
 }
 
 std::vector<std::vector<TokenId>> hedgehog_texts(const Tokenizer& tokenizer, const PhiRankingSettings& settings) {

@@ -33,6 +33,9 @@ class PhiRanking {
     std::unique_ptr<Impl> impl_;
 };
 
+// Keeps the maps that the ranking has learned in `folder` (keep_learned_phi).
+void keep_learned(const PhiRanking& ranking, const std::string& folder, const std::string& model_sha256);
+
 // The texts that a hedgehog is fitted on: the fitting part of the same split.
 std::vector<std::vector<TokenId>> hedgehog_texts(const Tokenizer& tokenizer, const PhiRankingSettings& settings);
 

@@ -1,6 +1,5 @@
 #include "core/workbench/phi_ranking_task.h"
 
-#include "core/analysis/learned_phi.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
@@ -19,21 +18,13 @@ PhiRankingTask::PhiRankingTask(Desk& desk, const PhiRankingSettings& settings)
 
 Step PhiRankingTask::step() {
     if (ranking_.done()) {
-        keep_learned();
+        if (!desk_.fit_folder.empty()) keep_learned(ranking_, desk_.fit_folder, desk_.need_model().weights->sha256());
         publish(Phase::ready);
         return Step::done;
     }
     ranking_.step();
     if (std::chrono::steady_clock::now() - published_ > kPublishPeriod) publish(Phase::working);
     return Step::again;
-}
-
-void PhiRankingTask::keep_learned() const {
-    const bool enough = ranking_.settings().hedgehog_steps >= PhiRankingSettings().hedgehog_steps;
-    if (desk_.fit_folder.empty() || !enough) return;
-    for (const bool rotary : {false, true})
-        if (const auto learned = ranking_.hedgehog(rotary))
-            save_learned_phi(desk_.fit_folder, *learned, desk_.need_model().weights->sha256());
 }
 
 void PhiRankingTask::publish(Phase phase, const std::string& error) {

@@ -13,8 +13,7 @@ namespace savepoint {
 struct Desk;
 
 // Ranks feature maps in the background. What was compared stays when it is cancelled. A learned phi is kept beside the
-// sidecar, for experiments, when it has learned from as many sequences as it does by default: a hasty one must not take
-// the place of a good one.
+// sidecar, as keep_learned_phi says.
 class PhiRankingTask : public Task {
    public:
     PhiRankingTask(Desk& desk, const PhiRankingSettings& settings);  // throws as PhiRanking
@@ -25,7 +24,6 @@ class PhiRankingTask : public Task {
     std::string stage() const override { return ranking_.stage(); }
 
    private:
-    void keep_learned() const;
     void publish(Phase phase, const std::string& error = {});
 
     Desk& desk_;

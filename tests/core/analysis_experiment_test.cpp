@@ -157,12 +157,22 @@ TEST_CASE("a learned phi is saved beside the sidecar and comes back the same; an
     for (int i = 0; i < 3; ++i) fit.step(run);
     CHECK(fit.step(run) < first);
     const Phi phi = fit.finish();
-    save_learned_phi(folder, phi, "abc");
+    save_learned_phi(folder, phi, 3, "abc");
     const auto loaded = load_learned_phi(folder, true, "abc");
     REQUIRE(loaded);
     CHECK(same_bits(loaded->keys(run.key), phi.keys(run.key)));
     CHECK_FALSE(load_learned_phi(folder, false, "abc"));
     CHECK_THROWS_AS(load_learned_phi(folder, true, "def"), FileError);
+    // One that learned from fewer texts does not take its place; one from as many does, and so does any for a damaged
+    // one.
+    const Phi other = Phi::hedgehog(settings, phi.query_maps() * 2, phi.key_maps() * 2);
+    CHECK_FALSE(keep_learned_phi(folder, other, 2, "abc"));
+    CHECK(same_bits(load_learned_phi(folder, true, "abc")->key_maps(), phi.key_maps()));
+    CHECK(keep_learned_phi(folder, other, 3, "abc"));
+    CHECK(same_bits(load_learned_phi(folder, true, "abc")->key_maps(), other.key_maps()));
+    write_atomically(folder + "/hedgehog-rotary.safetensors", "damaged");
+    CHECK(keep_learned_phi(folder, phi, 1, "abc"));
+    CHECK(same_bits(load_learned_phi(folder, true, "abc")->key_maps(), phi.key_maps()));
     std::filesystem::remove_all(folder);
 }
 
