@@ -189,6 +189,11 @@ void AttentionPanel::draw_row(Frame& frame, const Shown& shown, ImVec2 size) {
         const float x = grid.cell_min(selected->position, 0).x;
         draw->AddRect({x - 1, grid.min.y}, {x + std::max(2.0f, slot), grid.max.y}, palette::accent, 0, 1.5f);
     }
+    for (int64_t i = 0; i < shown.tokens && !frame.ui.selection.empty(); ++i)
+        if (frame.ui.selection.contains(shown.owner[static_cast<size_t>(i)], i)) {
+            const float x = grid.cell_min(i, 0).x + slot / 2;
+            draw->AddLine({x, grid.min.y}, {x, grid.min.y + 0.4f * em()}, palette::accent, 2);
+        }
     int64_t position = 0, unused = 0;
     if (!ImGui::IsItemHovered() || !grid.locate(ImGui::GetMousePos(), position, unused)) return;
     const TokenRef token{shown.owner[static_cast<size_t>(position)], position};

@@ -57,6 +57,7 @@ void DriftPanel::compare(Frame& frame) const {
     DriftSettings settings;
     settings.band = band_ / 100;
     settings.phi.kind = phi_;
+    settings.phi.rotary = rotary_;
     frame.submit(command::CompareRuns{runs_.a, runs_.b, settings});
 }
 
@@ -91,8 +92,11 @@ void DriftPanel::draw_runs(Frame& frame) {
         ImGui::EndCombo();
     }
     tooltip(
-        "Feature map of the linear-attention states that the next comparison is to make; keys before rotary embedding. "
-        "hedgehog is the learned one, which the Phi panel fits and keeps.");
+        "Feature map of the linear-attention states that the next comparison is to make. hedgehog is the learned one, "
+        "which the Phi panel fits and keeps.");
+    flow(7.5f * em());
+    ImGui::Checkbox("after rotary", &rotary_);
+    tooltip("On: phi of those states sees keys after rotary embedding, with their positions. Off: before it.");
     flow(button_width("Compare"));
     const bool can = runs_.a != 0 && runs_.b != 0 && runs_.a != runs_.b;
     ImGui::BeginDisabled(!can || frame.snapshot.status.generating);
@@ -114,7 +118,8 @@ void DriftPanel::draw_choices(const DriftView& view) {
         kPartTips[static_cast<size_t>(part_)]);
     const DriftMap* map = shown_map(view);
     if (map && map->part == DriftPart::attention_state) {
-        const std::string phi = "phi: " + to_string(view.settings.phi.kind);
+        const std::string phi =
+            "phi: " + to_string(view.settings.phi.kind) + (view.settings.phi.rotary ? ", after rotary" : "");
         flow(ImGui::CalcTextSize(phi.c_str()).x);
         ImGui::AlignTextToFramePadding();
         ImGui::TextDisabled("%s", phi.c_str());
@@ -207,6 +212,7 @@ void DriftPanel::draw_map(Frame& frame, const DriftView& view, const DriftMap& m
             const ImVec2 top = map_.cell_centre(static_cast<int64_t>(i), map.rows - 1);
             small_text(draw, {top.x, ImGui::GetItemRectMin().y}, palette::warning, "\xE2\x89\xA0", 0.5f);
         }
+    mark_selection(frame, *view.runs, static_cast<int64_t>(view.runs->pairs.size()), map_);
     map_.mark_column(selected_pair(frame.snapshot, *view.runs), palette::accent, 1.5f);
     if (const auto first = first_drift(map, view.runs->pairs, band_ / 100, view.settings.first_token))
         map_.outline(first->pair, first->row, palette::good, 2.5f);

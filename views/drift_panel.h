@@ -35,6 +35,7 @@ class DriftPanel : public Panel {
     int part_ = 0, head_ = 0;  // head 0: the farthest of all
     float band_ = 5;           // percent
     PhiKind phi_ = PhiKind::elu1;
+    bool rotary_ = false;
     LayerMap map_;
 };
 

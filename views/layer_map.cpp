@@ -127,6 +127,12 @@ void LayerMap::mark_column(int64_t column, ImU32 colour, float thickness) const 
     ImGui::GetWindowDrawList()->AddLine({x, grid_.min.y}, {x, grid_.max.y}, colour, thickness);
 }
 
+void LayerMap::tick_column(int64_t column, ImU32 colour) const {
+    if (column < axis_.first() || column >= axis_.end()) return;
+    const float x = std::round(axis_.x_of(static_cast<double>(column) + 0.5));
+    ImGui::GetWindowDrawList()->AddLine({x, grid_.min.y}, {x, grid_.min.y + 0.4f * em()}, colour, 2);
+}
+
 ImVec2 LayerMap::cell_centre(int64_t column, int64_t row) const {
     return {axis_.x_of(static_cast<double>(column) + 0.5), grid_.cell_min(0, row).y + grid_.cell_size().y / 2};
 }

@@ -33,6 +33,8 @@ class LayerMap {
     void outline(int64_t column, int64_t row, ImU32 colour, float thickness = 2, int64_t columns = 1) const;
     // A thin line through a whole column.
     void mark_column(int64_t column, ImU32 colour, float thickness = 1) const;
+    // A short tick at the top of a column: of many, which leave the cells to be seen.
+    void tick_column(int64_t column, ImU32 colour) const;
     ImVec2 cell_centre(int64_t column, int64_t row) const;
     void reset() { axis_.reset(); }
 

@@ -164,6 +164,10 @@ void LensPanel::draw_map(Frame& frame, const LensView& view, ImVec2 size) {
         return token < map.read ? drawable(visible(view.top[top])) : std::string();
     };
     const LayerMap::Hit hit = map_.draw("lens", size, contents);
+    // On the thought that is shown: what owns its tokens is known of that one alone.
+    if (frame.snapshot.current == view.request.thought)
+        for (const TokenRef& picked : frame.ui.selection.tokens())
+            if (find_token(frame.snapshot, picked)) map_.tick_column(picked.position - map.first, palette::accent);
     map_.mark_column(shown_token(frame, view), palette::accent, 1.5f);
     if (!hit.hovered) return;
     map_.outline(hit.column, hit.row, palette::text, 1);

@@ -129,8 +129,8 @@ void ProjectionPanel::draw_look(Frame& frame, const ProjectionView& view) {
     if (segmented(
             "tool", kTools, tool, 0, {},
             "Move: drag pans (2D) or turns (3D; right button pans), the wheel zooms. Lasso: draw around tokens to "
-            "select them in every panel; Shift adds, Ctrl takes away, a click on nothing clears. Ctrl+click "
-            "selects one."))
+            "mark them wherever tokens are drawn: Transcript, Anomaly, Trajectory, Attention, Drift, "
+            "Patching and Logit lens. Shift adds, Ctrl takes away, a click on nothing clears. Ctrl+click selects one."))
         lasso_tool_ = tool == 1;
     flow(button_width("Variance"));
     ImGui::PushStyleColor(ImGuiCol_Button, components_ ? palette::accent_dim : palette::raised);

@@ -86,6 +86,16 @@ int64_t selected_pair(const Snapshot& snapshot, const RunPairView& runs) {
     return -1;
 }
 
+void mark_selection(const Frame& frame, const RunPairView& runs, int64_t columns, const LayerMap& map) {
+    const TokenSelection& picked = frame.ui.selection;
+    if (picked.empty()) return;
+    for (int64_t pair = 0; pair < columns; ++pair) {
+        const auto i = static_cast<size_t>(pair);
+        if (picked.contains(runs.owner_a[i], runs.pairs[i].a) || picked.contains(runs.owner_b[i], runs.pairs[i].b))
+            map.tick_column(pair, palette::accent);
+    }
+}
+
 void pair_tooltip(const RunPairView& runs, int64_t pair) {
     const auto i = static_cast<size_t>(pair);
     const AlignedPair& p = runs.pairs[i];

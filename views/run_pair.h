@@ -31,6 +31,8 @@ void label_pairs(LayerMap::Contents& contents, const RunPairView& runs);
 void select_pair(Frame& frame, const RunPairView& runs, int64_t pair);
 // The pair of the selected token; -1: it is in neither run.
 int64_t selected_pair(const Snapshot& snapshot, const RunPairView& runs);
+// Ticks on the columns whose tokens are picked out (SharedUi::selection), in either run; the first `columns` pairs.
+void mark_selection(const Frame& frame, const RunPairView& runs, int64_t columns, const LayerMap& map);
 // Two lines of a tooltip: the tokens of both runs.
 void pair_tooltip(const RunPairView& runs, int64_t pair);
 // A line that says how the runs were aligned.

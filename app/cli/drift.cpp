@@ -17,7 +17,7 @@ namespace {
 struct DriftArguments {
     RunArguments runs;
     DriftSettings settings;
-    std::string phi = "elu1", csv;
+    std::string phi = "elu1", rotary = "before", csv;
 };
 
 // [pairs][rows][heads]
@@ -87,6 +87,7 @@ void print(const Drift& drift, const RunPair& runs, const nlohmann::json& descri
 int drift(const Common& common, const DriftArguments& given) {
     DriftArguments arguments = given;
     arguments.settings.phi.kind = phi_from(arguments.phi);
+    arguments.settings.phi.rotary = arguments.rotary == "after";
     const OpenModel model(common);
     const RunPair runs = read_runs(model, arguments.runs);
     // Latents need a fitted sidecar; everything else does not.
@@ -95,7 +96,8 @@ int drift(const Common& common, const DriftArguments& given) {
     DriftScaleFit scale(model.transformer, unrelated_texts(model.tokenizer),
                         phi_for(arguments.settings.phi, model.transformer.config(), folder, sha256), sidecar);
     run_to_end(scale);
-    Drift drift(runs.a.state, runs.b.state, runs.alignment, scale.result(), sidecar, arguments.settings);
+    Drift drift(model.transformer, runs.a.state, runs.b.state, runs.alignment, scale.result(), sidecar,
+                arguments.settings);
     run_to_end(drift);
     const nlohmann::json aligned = cli::described(model, runs);
     if (!arguments.csv.empty()) write_table(arguments.csv, drift, aligned);
@@ -108,6 +110,7 @@ int drift(const Common& common, const DriftArguments& given) {
     print_json({{"alignment", aligned},
                 {"band", arguments.settings.band},
                 {"phi", arguments.phi},
+                {"rotary", arguments.rotary},
                 {"unrelated", {{"texts", scale.result()->runs()}, {"tokens", scale.result()->length()}}},
                 {"maps", maps}});
     return 0;
@@ -130,6 +133,11 @@ void add_drift(Registry registry) {
         ->add_option("--phi", arguments->phi,
                      "Feature map of the linear-attention state: identity, elu1, relu, squared_relu, exp, favor, dpfp, "
                      "hedgehog (learned by `savepoint phi`)")
+        ->capture_default_str();
+    command
+        ->add_option("--rotary", arguments->rotary,
+                     "Keys of the linear-attention state before or after rotary embedding")
+        ->check(CLI::IsMember({"before", "after"}))
         ->capture_default_str();
     command->add_option("--csv", arguments->csv, "Write every distance into this file");
     command->callback([registry, arguments] {

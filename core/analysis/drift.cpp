@@ -18,13 +18,13 @@ std::vector<int64_t> part_of(const std::vector<int64_t>& all, size_t first) {
 
 }  // namespace
 
-Drift::Drift(const StateRun& a, const StateRun& b, Alignment alignment, std::shared_ptr<const DriftScale> scale,
-             std::shared_ptr<const Sidecar> sidecar, DriftSettings settings)
+Drift::Drift(const Transformer& model, const StateRun& a, const StateRun& b, Alignment alignment,
+             std::shared_ptr<const DriftScale> scale, std::shared_ptr<const Sidecar> sidecar, DriftSettings settings)
     : alignment_(std::move(alignment)),
       scale_(std::move(scale)),
       settings_(settings),
-      a_(a, scale_->phi(), sidecar),
-      b_(b, scale_->phi(), sidecar) {
+      a_(model, a, scale_->phi(), sidecar),
+      b_(model, b, scale_->phi(), sidecar) {
     if (alignment_.pairs.empty()) throw InputError("drift: the two runs have no token in common to compare");
     for (const AlignedPair& pair : alignment_.pairs) of_a_.push_back(pair.a), of_b_.push_back(pair.b);
     for (auto part = kDriftParts.rbegin(); part != kDriftParts.rend(); ++part) {

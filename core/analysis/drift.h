@@ -16,8 +16,8 @@ class Drift {
    public:
     // By the scale's phi. `sidecar`: for latents; null: without them. Throws InputError when rows are missing or the
     // scale is another's.
-    Drift(const StateRun& a, const StateRun& b, Alignment alignment, std::shared_ptr<const DriftScale> scale,
-          std::shared_ptr<const Sidecar> sidecar, DriftSettings settings);
+    Drift(const Transformer& model, const StateRun& a, const StateRun& b, Alignment alignment,
+          std::shared_ptr<const DriftScale> scale, std::shared_ptr<const Sidecar> sidecar, DriftSettings settings);
     bool step();  // false: done
     double progress() const;
     std::string stage() const;

@@ -14,8 +14,8 @@
 namespace savepoint {
 
 // What two runs are compared by. hidden: resid_post; key (before rotary embedding), value: of each KV head;
-// attention_state: S_t / n_t row by row (signed phi: S_t / t) of each KV head, keys before rotary embedding; latent:
-// z_t of each layer group.
+// attention_state: S_t / n_t row by row (signed phi: S_t / t) of each KV head, keys before or after rotary embedding as
+// phi's settings say; latent: z_t of each layer group.
 enum class DriftPart { hidden, key, value, attention_state, latent };
 inline constexpr std::array kDriftParts = {DriftPart::hidden, DriftPart::key, DriftPart::value,
                                            DriftPart::attention_state, DriftPart::latent};
@@ -23,7 +23,7 @@ std::string to_string(DriftPart part);  // "hidden", "key", "value", "attention_
 
 struct DriftSettings {
     double band = 0.05;       // distances up to this share of an unrelated run's are noise
-    PhiSettings phi;          // of attention_state; before rotary embedding, as keys are saved
+    PhiSettings phi;          // of attention_state
     int64_t first_token = 0;  // of the pairs (position in run a) from which the first drift is looked for
 };
 

@@ -21,10 +21,11 @@ void check_run(const StateRun& run, const std::string& name) {
         throw InputError(name + ": hidden states, keys and values of every token are needed");
 }
 
-PartReader::PartReader(const StateRun& run, std::shared_ptr<const Phi> phi, std::shared_ptr<const Sidecar> sidecar)
+PartReader::PartReader(const Transformer& model, const StateRun& run, std::shared_ptr<const Phi> phi,
+                       std::shared_ptr<const Sidecar> sidecar)
     : run_(run), phi_(std::move(phi)), sidecar_(std::move(sidecar)) {
     check_run(run_, "run");
-    if (phi_->settings().rotary) throw InputError("drift: phi reads keys before rotary embedding, as they are saved");
+    phi_keys_ = phi_->settings().rotary ? model.rotate(run_.rows.key, 0) : run_.rows.key;
     if (sidecar_) latents_ = sidecar_->encode({run_.rows.hidden, {}, {}, {}}).hidden.to(at::kFloat);
 }
 
@@ -57,7 +58,7 @@ at::Tensor PartReader::read(DriftPart part, int64_t row, const std::vector<int64
 at::Tensor PartReader::states(int64_t layer, const std::vector<int64_t>& positions) const {
     const Phi phi = phi_->of_layer(layer);
     const auto type = phi.exponential() ? at::kDouble : at::kFloat;
-    at::Tensor features = phi.keys(run_.rows.key.narrow(1, layer, 1).to(type)).select(1, 0);  // [tokens, kv_heads, f]
+    at::Tensor features = phi.keys(phi_keys_.narrow(1, layer, 1).to(type)).select(1, 0);  // [tokens, kv_heads, f]
     if (phi.exponential()) features = (features - features.amax({0}, true)).exp();
     const at::Tensor values = run_.rows.value.select(1, layer).to(type);
     at::Tensor s = at::zeros({1, features.size(1), features.size(2), values.size(2)}, type);

@@ -10,6 +10,7 @@
 #include "core/analysis/drift_map.h"
 #include "core/analysis/phi.h"
 #include "core/model/rows.h"
+#include "core/model/transformer.h"
 #include "core/sidecar/sidecar.h"
 
 namespace savepoint {
@@ -26,8 +27,9 @@ void check_run(const StateRun& run, const std::string& name);  // throws InputEr
 // beside those asked for.
 class PartReader {
    public:
-    // `sidecar`: needed for latents alone. Throws InputError on a phi that wants keys after rotary embedding.
-    PartReader(const StateRun& run, std::shared_ptr<const Phi> phi, std::shared_ptr<const Sidecar> sidecar);
+    // `sidecar`: needed for latents alone. `model` turns keys where phi wants them after rotary embedding.
+    PartReader(const Transformer& model, const StateRun& run, std::shared_ptr<const Phi> phi,
+               std::shared_ptr<const Sidecar> sidecar);
     int64_t rows(DriftPart part) const;   // layers, or layer groups
     int64_t heads(DriftPart part) const;  // KV heads, or 1
     bool has(DriftPart part) const { return part != DriftPart::latent || sidecar_ != nullptr; }
@@ -37,6 +39,7 @@ class PartReader {
     at::Tensor states(int64_t layer, const std::vector<int64_t>& positions) const;
 
     StateRun run_;
+    at::Tensor phi_keys_;  // what phi reads: keys before or after rotary embedding
     std::shared_ptr<const Phi> phi_;
     std::shared_ptr<const Sidecar> sidecar_;
     at::Tensor latents_;  // [tokens, groups, components]

@@ -76,7 +76,7 @@ void DriftScaleFit::run_next() {
     ForwardOptions options;
     options.logits = Logits::none;
     run.rows = model_.prefill(cache, run.ids, options).rows;
-    readers_.push_back(std::make_unique<PartReader>(run, scale_->phi_, sidecar_));
+    readers_.push_back(std::make_unique<PartReader>(model_, run, scale_->phi_, sidecar_));
     runs_.push_back(std::move(run));
 }
 
@@ -88,7 +88,7 @@ bool DriftScaleFit::decode_next() {
     for (int64_t i = 0; i < kDecodePiece && decoded_.size() < ids.size(); ++i)
         decoded_.push_back(model_.decode(*cache_, ids[decoded_.size()], options).rows);
     if (decoded_.size() < ids.size()) return true;
-    again_ = std::make_unique<PartReader>(StateRun{ids, concat(decoded_)}, scale_->phi_, sidecar_);
+    again_ = std::make_unique<PartReader>(model_, StateRun{ids, concat(decoded_)}, scale_->phi_, sidecar_);
     cache_.reset();
     return true;
 }

@@ -37,8 +37,8 @@ Step DriftTask::step() {
         return Step::again;
     }
     if (!drift_) {
-        drift_ = std::make_unique<Drift>(path_run(desk_, a_), path_run(desk_, b_), alignment_, desk_.drift_scale.scale,
-                                         sidecar_, settings_);
+        drift_ = std::make_unique<Drift>(desk_.transformer(), path_run(desk_, a_), path_run(desk_, b_), alignment_,
+                                         desk_.drift_scale.scale, sidecar_, settings_);
         return Step::again;
     }
     const bool more = drift_->step();

@@ -1,4 +1,5 @@
 #include "core/analysis/state_forms.h"
+#include "core/analysis/attention_capture.h"
 #include "core/analysis/drift.h"
 #include "tests/core/model_fixture.h"
 
@@ -34,7 +35,7 @@ std::shared_ptr<const DriftScale> shared_scale() {
 Drift compared(const StateRun& a, const StateRun& b, double band = 0.05) {
     DriftSettings settings;
     settings.band = band;
-    Drift drift(a, b, align(a.ids, b.ids), shared_scale(), nullptr, settings);
+    Drift drift(shared_model(), a, b, align(a.ids, b.ids), shared_scale(), nullptr, settings);
     while (drift.step()) {
     }
     REQUIRE(drift.maps().size() == 4);
@@ -143,7 +144,7 @@ TEST_CASE("drift: states are summed up over more than a chunk") {
     ids.insert(ids.end(), ids.begin(), ids.end());
     ids.insert(ids.end(), ids.begin(), ids.begin() + 60);
     const StateRun run = prefilled(ids);
-    const PartReader reader(run, phi_of(PhiKind::elu1), nullptr);
+    const PartReader reader(shared_model(), run, phi_of(PhiKind::elu1), nullptr);
     const std::vector<int64_t> positions{0, 63, 64, 100, 139};
     const at::Tensor read = reader.read(DriftPart::attention_state, 4, positions);
     for (size_t i = 0; i < positions.size(); ++i) {
@@ -159,7 +160,8 @@ TEST_CASE(
     const StateRun run = prefilled(ids);
     const std::vector<int64_t> positions{0, 3, 63, 64, 79};
     for (const PhiKind kind : {PhiKind::identity, PhiKind::relu, PhiKind::exp}) {
-        const at::Tensor read = PartReader(run, phi_of(kind), nullptr).read(DriftPart::attention_state, 7, positions);
+        const at::Tensor read =
+            PartReader(shared_model(), run, phi_of(kind), nullptr).read(DriftPart::attention_state, 7, positions);
         for (size_t i = 0; i < positions.size(); ++i) {
             const at::Tensor expected = state_by_definition(run.rows, 7, 1, positions[i], kind).flatten();
             const double scale = std::max(1.0, expected.abs().max().item<double>());
@@ -171,7 +173,7 @@ TEST_CASE(
     const auto learned = std::make_shared<const Phi>(
         Phi::hedgehog({}, at::randn({30, 9, 64, 64}) * 0.05, at::randn({30, 3, 64, 64}) * 0.05));
     for (const auto& phi : {learned, phi_of(PhiKind::favor), phi_of(PhiKind::dpfp)}) {
-        const at::Tensor read = PartReader(run, phi, nullptr).read(DriftPart::attention_state, 7, {64});
+        const at::Tensor read = PartReader(shared_model(), run, phi, nullptr).read(DriftPart::attention_state, 7, {64});
         PhiState state;
         state.phi = phi;
         state.add(run.rows.key.slice(0, 0, 65), run.rows.value.slice(0, 0, 65));
@@ -179,7 +181,15 @@ TEST_CASE(
         INFO(to_string(phi->settings().kind));
         CHECK(largest_difference(read[0], expected.reshape(read[0].sizes())) < 2e-3f);
     }
-    CHECK_THROWS_AS(PartReader(run, phi_of(PhiKind::elu1, true), nullptr), InputError);
+    // After rotary embedding: the keys that the model's own attention turns.
+    AttentionCapture capture(shared_model(), true);
+    StateRows turned = run.rows;
+    turned.key = capture.run({ids}).front().key;
+    const at::Tensor after = PartReader(shared_model(), run, phi_of(PhiKind::elu1, true), nullptr)
+                                 .read(DriftPart::attention_state, 7, positions);
+    for (size_t i = 0; i < positions.size(); ++i)
+        CHECK(largest_difference(after[static_cast<int64_t>(i)][1].to(at::kDouble),
+                                 state_by_definition(turned, 7, 1, positions[i]).flatten()) < 5e-4f);
 }
 
 TEST_CASE("drift: the same text computed two ways stays within the band, unrelated texts are about 1 apart") {
@@ -201,7 +211,7 @@ TEST_CASE("drift: the same text computed two ways stays within the band, unrelat
     DriftSettings settings;
     Alignment by_position;
     for (int64_t i = 0; i < 32; ++i) by_position.pairs.push_back({i, i, true});
-    Drift apart(a, other, by_position, shared_scale(), nullptr, settings);
+    Drift apart(shared_model(), a, other, by_position, shared_scale(), nullptr, settings);
     while (apart.step()) {
     }
     for (const DriftMap& map : apart.maps()) {
@@ -229,11 +239,11 @@ TEST_CASE("drift: a replaced word is not itself the first drift, the token after
 
 TEST_CASE("drift: what cannot be compared is refused with the reason") {
     const StateRun a = prefilled("The sea"), b = prefilled("Numbers");
-    CHECK_THROWS_WITH_AS(Drift(a, b, align(a.ids, b.ids), shared_scale(), nullptr, {}),
+    CHECK_THROWS_WITH_AS(Drift(shared_model(), a, b, align(a.ids, b.ids), shared_scale(), nullptr, {}),
                          "drift: the two runs have no token in common to compare", InputError);
     StateRun missing = a;
     missing.rows.hidden = at::Tensor();
-    CHECK_THROWS_AS(Drift(a, missing, align(a.ids, a.ids), shared_scale(), nullptr, {}), InputError);
+    CHECK_THROWS_AS(Drift(shared_model(), a, missing, align(a.ids, a.ids), shared_scale(), nullptr, {}), InputError);
     CHECK_THROWS_AS(DriftScaleFit(shared_model(), {{1, 2, 3}}, phi_of(PhiKind::elu1), nullptr), InputError);
     CHECK_THROWS_AS(shared_scale()->part(DriftPart::latent), InputError);
 }
