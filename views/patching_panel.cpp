@@ -18,7 +18,9 @@ constexpr std::array<const char*, 4> kSiteTips{
     "Residual stream after a block (blocks.L.hook_resid_post), one token at a time: where the difference is.",
     "What a block's attention adds (hook_attn_out), one token at a time: where it is moved.",
     "What a block's MLP adds (hook_mlp_out), one token at a time: where it is made.",
-    "The output of one attention head (attn.hook_z) at all aligned tokens at once: which heads move it."};
+    "The output of one attention head (attn.hook_z): of every layer at all aligned tokens at once, or of one layer "
+    "token "
+    "by token. Which heads move it, and where."};
 const std::array<std::string, 2> kMeasures{"Recovered", "KL"};
 constexpr const char* kRecoveredTip =
     "Logit of target minus distractor, as a share of the way from b's outcome (0 %) to a's (100 %).";
@@ -79,6 +81,7 @@ void PatchingPanel::draw_outcome(Frame& frame) {
 void PatchingPanel::start(Frame& frame) const {
     PatchRequest request;
     request.source = runs_.a, request.destination = runs_.b;
+    request.settings.head_layer = head_layer_;
     if (at_selected_) {
         request.target = target_, request.distractor = distractor_;
         request.destination_end = frame.snapshot.selected.position;
@@ -99,7 +102,9 @@ void PatchingPanel::start(Frame& frame) const {
 
 const PatchScores* PatchingPanel::shown_scores(const PatchView& view) const {
     for (const PatchScores& scores : view.maps)
-        if (static_cast<int>(scores.site) == site_) return &scores;
+        if (static_cast<int>(scores.site) == site_ &&
+            (scores.site != PatchSite::head || scores.head_layer == head_layer_))
+            return &scores;
     return nullptr;
 }
 
@@ -129,23 +134,59 @@ void PatchingPanel::draw_result(const PatchView& view) const {
     metric("took", format_duration(view.seconds), "Seconds since it began.", 4 * em());
 }
 
-void PatchingPanel::draw_choices(const PatchView&) {
+// The map of that layer, which is asked for where it is not there yet.
+void PatchingPanel::show_head_layer(Frame& frame, const PatchView& view, int64_t layer) {
+    head_layer_ = layer;
+    if (layer < 0 || shown_scores(view) || view.state == CausalState::running) return;
+    PatchRequest request = view.request;
+    request.settings.sites.clear();
+    request.settings.head_layer = layer;
+    frame.submit(command::PatchRuns{request});
+}
+
+void PatchingPanel::draw_head_layers(Frame& frame, const PatchView& view) {
+    const auto name = [](int64_t layer) {
+        return layer < 0 ? std::string("every layer") : "layer " + std::to_string(layer) + " by token";
+    };
+    flow(9 * em());
+    ImGui::SetNextItemWidth(9 * em());
+    ImGui::BeginDisabled(view.state == CausalState::running);
+    if (ImGui::BeginCombo("##headlayer", name(head_layer_).c_str(), ImGuiComboFlags_HeightLarge)) {
+        for (int64_t layer = -1; layer < frame.snapshot.model->layers; ++layer)
+            if (ImGui::Selectable(name(layer).c_str(), layer == head_layer_)) show_head_layer(frame, view, layer);
+        ImGui::EndCombo();
+    }
+    ImGui::EndDisabled();
+    tooltip(
+        "Every layer: layers by heads, each head at all aligned tokens at once. One layer: its heads token by token, "
+        "which is patched when it is first asked for.");
+}
+
+void PatchingPanel::draw_choices(Frame& frame, const PatchView& view) {
     segmented("site", kSites, site_, 0, {}, kSiteTips[static_cast<size_t>(site_)]);
     flow(12 * em());
     segmented("measure", kMeasures, measure_, 0, {}, measure_ == 0 ? kRecoveredTip : kKlTip);
+    if (site_ == static_cast<int>(PatchSite::head)) draw_head_layers(frame, view);
 }
 
-void PatchingPanel::draw_tooltip(const PatchView& view, const PatchScores& scores, int64_t column,
-                                 int64_t layer) const {
-    if (!ImGui::BeginTooltip()) return;
-    if (scores.site == PatchSite::head)
-        ImGui::Text("layer %d, head %d, all aligned tokens", static_cast<int>(layer), static_cast<int>(column));
-    else
-        pair_tooltip(*view.runs, column);
+void PatchingPanel::tooltip_title(const PatchView& view, const PatchScores& scores, int64_t column, int64_t row) const {
+    if (!scores.of_pairs()) {
+        ImGui::Text("layer %d, head %d, all aligned tokens", static_cast<int>(row), static_cast<int>(column));
+        ImGui::Separator();
+        return;
+    }
+    pair_tooltip(*view.runs, column);
     ImGui::Separator();
-    if (scores.site != PatchSite::head)
-        ImGui::Text("layer %d, %s", static_cast<int>(layer), kSites[static_cast<size_t>(scores.site)].c_str());
-    const auto at = static_cast<size_t>(layer * scores.columns + column);
+    if (scores.site == PatchSite::head)
+        ImGui::Text("layer %d, head %d", static_cast<int>(scores.head_layer), static_cast<int>(row));
+    else
+        ImGui::Text("layer %d, %s", static_cast<int>(row), kSites[static_cast<size_t>(scores.site)].c_str());
+}
+
+void PatchingPanel::draw_tooltip(const PatchView& view, const PatchScores& scores, int64_t column, int64_t row) const {
+    if (!ImGui::BeginTooltip()) return;
+    tooltip_title(view, scores, column, row);
+    const auto at = static_cast<size_t>(row * scores.columns + column);
     const float score = scores.logit_difference[at];
     if (std::isnan(score)) {
         ImGui::TextDisabled("not patched yet");
@@ -155,16 +196,17 @@ void PatchingPanel::draw_tooltip(const PatchView& view, const PatchScores& score
         ImGui::Text("logit difference  %s", format_number(score).c_str());
         ImGui::Text("KL(a || patched)  %s nats", format_number(scores.kl[at]).c_str());
     }
-    if (scores.site != PatchSite::head) ImGui::TextDisabled("click: select this token");
+    ImGui::TextDisabled(scores.of_pairs() ? "click: select this token" : "click: this layer's heads token by token");
     ImGui::EndTooltip();
 }
 
 void PatchingPanel::draw_map(Frame& frame, const PatchView& view, const PatchScores& scores) {
-    const bool heads = scores.site == PatchSite::head;
+    const bool heads = !scores.of_pairs();
     const float most = std::max(1e-6f, view.destination.kl);
     LayerMap::Contents contents;
     contents.columns = scores.columns;
-    contents.rows = scores.layers;
+    contents.rows = scores.rows;
+    if (scores.head_layer >= 0) contents.row_title = "head";
     contents.colour = [&](int64_t column, int64_t layer) {
         const auto at = static_cast<size_t>(layer * scores.columns + column);
         if (measure_ == 0) return recovered_colour(recovered(view, scores.logit_difference[at]));
@@ -181,14 +223,16 @@ void PatchingPanel::draw_map(Frame& frame, const PatchView& view, const PatchSco
         for (int64_t pair = 0; pair < scores.columns; ++pair)
             if (!view.runs->pairs[static_cast<size_t>(pair)].same)
                 small_text(ImGui::GetWindowDrawList(),
-                           {map_.cell_centre(pair, scores.layers - 1).x, ImGui::GetItemRectMin().y}, palette::warning,
+                           {map_.cell_centre(pair, scores.rows - 1).x, ImGui::GetItemRectMin().y}, palette::warning,
                            "\xE2\x89\xA0", 0.5f);
+        mark_selection(frame, *view.runs, scores.columns, map_);
         map_.mark_column(selected_pair(frame.snapshot, *view.runs), palette::accent, 1.5f);
     }
     if (hit.hovered) {
         map_.outline(hit.column, hit.row, palette::text, 1);
         draw_tooltip(view, scores, hit.column, hit.row);
         if (hit.clicked && !heads) select_pair(frame, *view.runs, hit.column);
+        if (hit.clicked && heads) show_head_layer(frame, view, hit.row);
     }
     if (measure_ == 0)
         gradient_legend(
@@ -196,7 +240,9 @@ void PatchingPanel::draw_map(Frame& frame, const PatchView& view, const PatchSco
     else
         gradient_legend(
             "KL", "0", (format_number(most) + " nats").c_str(), [](float t) { return sequential(t); }, kKlTip);
-    const char* note = heads ? "one head at all aligned tokens" : "one layer at one token";
+    const char* note = heads                    ? "one head at all aligned tokens"
+                       : scores.head_layer >= 0 ? "one head at one token"
+                                                : "one layer at one token";
     flow(small_width(note));
     small_label(note, palette::text_dim);
 }
@@ -223,11 +269,11 @@ void PatchingPanel::draw(Frame& frame) {
     const PatchScores* scores = shown_scores(*view);
     if (view->maps.empty()) return;
     draw_result(*view);
-    draw_choices(*view);
+    draw_choices(frame, *view);
     if (scores)
         draw_map(frame, *view, *scores);
     else
-        ImGui::TextDisabled("This was not asked for.");
+        ImGui::TextDisabled(view->state == CausalState::running ? "Being patched." : "This was not asked for.");
 }
 
 std::vector<std::pair<std::string, std::function<void(Frame&)>>> PatchingPanel::actions() {

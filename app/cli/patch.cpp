@@ -65,11 +65,15 @@ void write_table(const std::string& path, const PatchMap& map, const nlohmann::j
         const auto share = recovered(scores, map.destination().logit_difference, map.source().logit_difference);
         for (size_t i = 0; i < share.size(); ++i) {
             const auto columns = static_cast<size_t>(scores.columns);
-            out << to_string(scores.site) << "," << i / columns << ",";
-            if (scores.site == PatchSite::head) {
-                out << i % columns << ",,,";
+            out << to_string(scores.site) << ",";
+            if (!scores.of_pairs()) {
+                out << i / columns << "," << i % columns << ",,,";
             } else {
                 const auto& pair = runs["pairs"][i % columns];
+                if (scores.head_layer >= 0)
+                    out << scores.head_layer << "," << i / columns;
+                else
+                    out << i / columns << ",";
                 out << "," << pair["a"] << "," << pair["b"] << ","
                     << csv_field(displayable(pair["text_b"].get<std::string>()));
             }
@@ -96,9 +100,10 @@ void print(const PatchMap& map, const nlohmann::json& result) {
                           [&](size_t x, size_t y) { return share[x] > share[y]; });
         for (size_t i = 0; i < shown; ++i) {
             const size_t column = order[i] % static_cast<size_t>(scores.columns);
-            std::cout << to_string(scores.site) << "\t" << order[i] / static_cast<size_t>(scores.columns) << "\t"
-                      << column;
-            if (scores.site != PatchSite::head)
+            std::cout << to_string(scores.site) << "\t";
+            if (scores.head_layer >= 0) std::cout << scores.head_layer << ", head ";
+            std::cout << order[i] / static_cast<size_t>(scores.columns) << "\t" << column;
+            if (scores.of_pairs())
                 std::cout << " "
                           << result["alignment"]["pairs"][column]["text_b"].dump(
                                  -1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -130,6 +135,7 @@ int patch(const Common& common, const PatchArguments& given) {
         {"maps", nlohmann::json::array()}};
     for (const PatchScores& scores : map.maps())
         result["maps"].push_back({{"site", to_string(scores.site)},
+                                  {"head_layer", scores.head_layer},
                                   {"logit_difference", table_of(scores.logit_difference, scores.columns)},
                                   {"recovered", table_of(recovered(scores, map.destination().logit_difference,
                                                                    map.source().logit_difference),
@@ -160,6 +166,10 @@ void add_patch(Registry registry) {
                      "Patch heads at this aligned token alone; -1: at all of them at once")
         ->check(CLI::Range(int64_t{-1}, int64_t{1} << 20))
         ->capture_default_str();
+    command
+        ->add_option("--head-layer", arguments->settings.head_layer,
+                     "Patch the heads of this layer token by token too, a map of heads by tokens")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
     command->add_option("--csv", arguments->csv, "Write every score into this file");
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] { return patch(common, *arguments); };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/model/error.h"
 #include "core/model/sampler.h"
@@ -36,41 +37,56 @@ PatchMap::PatchMap(const Patching& patching, PatchSettings settings, PatchTarget
         throw InputError("patching: target and distractor are the same token; choose two");
     source_ = patch_score(patching.source_logits(), patching.source_logits(), target);
     destination_ = patch_score(patching.source_logits(), patching.destination_logits(), target);
-    for (const PatchSite site : settings_.sites) {
-        PatchScores scores;
-        scores.site = site;
-        scores.layers = layers_;
-        scores.columns = site == PatchSite::head ? heads_ : patching.usable_pairs();
-        scores.logit_difference.assign(static_cast<size_t>(scores.layers * scores.columns), NAN);
-        scores.kl = scores.logit_difference;
-        maps_.push_back(std::move(scores));
-        plan(maps_.size() - 1);
-    }
+    if (settings_.head_pair >= patching_.usable_pairs())
+        throw InputError("patching: aligned token " + std::to_string(settings_.head_pair) +
+                         " is not before the outcome");
+    if (settings_.head_layer >= layers_)
+        throw InputError("patching: the model has no layer " + std::to_string(settings_.head_layer));
+    for (const PatchSite site : settings_.sites)
+        add_map(site, -1, layers_, site == PatchSite::head ? heads_ : patching.usable_pairs());
+    if (settings_.head_layer >= 0) add_map(PatchSite::head, settings_.head_layer, heads_, patching.usable_pairs());
     for (const Job& job : jobs_) cost_all_ += job.cost;
+}
+
+void PatchMap::add_map(PatchSite site, int64_t head_layer, int64_t rows, int64_t columns) {
+    PatchScores scores;
+    scores.site = site, scores.head_layer = head_layer;
+    scores.rows = rows, scores.columns = columns;
+    scores.logit_difference.assign(static_cast<size_t>(rows * columns), NAN);
+    scores.kl = scores.logit_difference;
+    maps_.push_back(std::move(scores));
+    plan(maps_.size() - 1);
 }
 
 // Cells of one layer and neighbouring tokens share a batch, so that little is run that nothing changes.
 void PatchMap::plan(size_t map) {
-    const PatchSite site = maps_[map].site;
-    std::vector<int64_t> all;
-    for (int64_t pair = 0; pair < patching_.usable_pairs(); ++pair) all.push_back(pair);
-    if (settings_.head_pair >= patching_.usable_pairs())
-        throw InputError("patching: aligned token " + std::to_string(settings_.head_pair) +
-                         " is not before the outcome");
-    const std::vector<int64_t> of_heads = settings_.head_pair < 0 ? all : std::vector{settings_.head_pair};
-    for (int64_t layer = 0; layer < layers_; ++layer) {
-        if (site == PatchSite::head) {
-            for (int64_t head = 0; head < heads_; ++head) add(map, {site, layer, head, of_heads}, head);
-        } else {
-            for (int64_t pair = settings_.first_pair; pair < patching_.usable_pairs(); ++pair)
-                add(map, {site, layer, -1, {pair}}, pair);
-        }
-        if (open_) jobs_.push_back(std::move(*open_));
-        open_.reset();
-    }
+    const int64_t head_layer = maps_[map].head_layer;
+    if (head_layer >= 0) return plan_layer(map, head_layer);
+    for (int64_t layer = 0; layer < layers_; ++layer) plan_layer(map, layer);
 }
 
-void PatchMap::add(size_t map, PatchCell cell, int64_t column) {
+void PatchMap::plan_layer(size_t map, int64_t layer) {
+    const PatchSite site = maps_[map].site;
+    if (!maps_[map].of_pairs()) {
+        std::vector<int64_t> pairs{settings_.head_pair};
+        if (settings_.head_pair < 0) {
+            pairs.resize(static_cast<size_t>(patching_.usable_pairs()));
+            std::iota(pairs.begin(), pairs.end(), 0);
+        }
+        for (int64_t head = 0; head < heads_; ++head) add(map, {site, layer, head, pairs}, layer, head);
+    } else {
+        for (int64_t pair = settings_.first_pair; pair < patching_.usable_pairs(); ++pair) {
+            if (site != PatchSite::head) add(map, {site, layer, -1, {pair}}, layer, pair);
+            for (int64_t head = 0; site == PatchSite::head && head < heads_; ++head)
+                add(map, {site, layer, head, {pair}}, head, pair);
+        }
+    }
+    if (open_) jobs_.push_back(std::move(*open_));
+    open_.reset();
+}
+
+void PatchMap::add(size_t map, PatchCell cell, int64_t row, int64_t column) {
+    const auto at = static_cast<size_t>(row * maps_[map].columns + column);
     // The first tokens of a path often do not differ: a batch begins where something does.
     const auto pair_differs = [&](int64_t pair) {
         PatchCell one = cell;
@@ -79,7 +95,6 @@ void PatchMap::add(size_t map, PatchCell cell, int64_t column) {
     };
     cell.pairs.erase(cell.pairs.begin(), std::find_if(cell.pairs.begin(), cell.pairs.end(), pair_differs));
     if (cell.pairs.empty()) {
-        const auto at = static_cast<size_t>(cell.layer * maps_[map].columns + column);
         maps_[map].logit_difference[at] = destination_.logit_difference;
         maps_[map].kl[at] = destination_.kl;
         return;
@@ -94,7 +109,7 @@ void PatchMap::add(size_t map, PatchCell cell, int64_t column) {
     const int64_t longest = std::max(open_->cells.empty() ? 0 : open_->cost / static_cast<int64_t>(open_->cells.size()),
                                      patching_.tokens_run(cell));
     open_->cells.push_back(std::move(cell));
-    open_->columns.push_back(column);
+    open_->at.push_back(at);
     open_->cost = longest * static_cast<int64_t>(open_->cells.size());
 }
 
@@ -106,9 +121,8 @@ bool PatchMap::step() {
     PatchScores& scores = maps_[job.map];
     for (size_t i = 0; i < job.cells.size(); ++i) {
         const PatchScore score = patch_score(patching_.source_logits(), logits[static_cast<int64_t>(i)], target_);
-        const auto at = static_cast<size_t>(job.cells[i].layer * scores.columns + job.columns[i]);
-        scores.logit_difference[at] = score.logit_difference;
-        scores.kl[at] = score.kl;
+        scores.logit_difference[job.at[i]] = score.logit_difference;
+        scores.kl[job.at[i]] = score.kl;
     }
     cells_run_ += static_cast<int64_t>(job.cells.size());
     cost_done_ += job.cost;

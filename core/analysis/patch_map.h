@@ -34,11 +34,13 @@ class PatchMap {
     struct Job {
         size_t map;
         std::vector<PatchCell> cells;
-        std::vector<int64_t> columns;
+        std::vector<int64_t> at;  // of the scores, for each cell
         int64_t cost;
     };
+    void add_map(PatchSite site, int64_t head_layer, int64_t rows, int64_t columns);
     void plan(size_t map);
-    void add(size_t map, PatchCell cell, int64_t column);
+    void plan_layer(size_t map, int64_t layer);
+    void add(size_t map, PatchCell cell, int64_t row, int64_t column);
 
     const Patching& patching_;
     PatchSettings settings_;

@@ -27,17 +27,21 @@ struct PatchScore {
     float logit_difference = 0;  // logit(target) - logit(distractor)
     float kl = 0;                // KL(source || this), nats: 0 once the source's outcome is restored
 };
-// Scores [layers, columns]; columns: aligned tokens (resid, attention, mlp) or query heads (head). NaN: not run yet.
+// Scores [rows, columns]. resid, attention, mlp: layers by aligned tokens. head: layers by query heads; with a
+// head_layer the query heads of that layer by aligned tokens. NaN: not run yet.
 struct PatchScores {
     PatchSite site = PatchSite::resid;
-    int64_t layers = 0, columns = 0;
+    int64_t head_layer = -1;
+    int64_t rows = 0, columns = 0;
+    bool of_pairs() const { return site != PatchSite::head || head_layer >= 0; }  // columns are aligned tokens
     std::vector<float> logit_difference, kl;
 };
 
 struct PatchSettings {
     std::vector<PatchSite> sites{PatchSite::resid, PatchSite::attention, PatchSite::mlp, PatchSite::head};
     int64_t first_pair = 0;      // of token maps: earlier pairs are left out
-    int64_t head_pair = -1;      // heads are patched at this pair alone; -1: at all of them at once
+    int64_t head_pair = -1;      // heads of all layers are patched at this pair alone; -1: at all of them at once
+    int64_t head_layer = -1;     // the heads of this layer token by token too, a map of its own; -1: of none
     int64_t rows_at_once = 256;  // tokens of a batch, all of its cells together: bounds a step
 };
 

@@ -252,14 +252,17 @@ std::string patch_csv(Desk& desk) {
     const RunPairView& runs = *view->runs;
     Table table("site,layer,head,position_source,position_destination,token,logit_difference,recovered,kl");
     for (const PatchScores& map : view->maps)
-        for (int64_t i = 0; i < map.layers * map.columns; ++i) {
-            const int64_t layer = i / map.columns, column = i % map.columns;
+        for (int64_t i = 0; i < map.rows * map.columns; ++i) {
+            const int64_t row = i / map.columns, column = i % map.columns;
             const auto at = static_cast<size_t>(i), pair = static_cast<size_t>(column);
             const float score = map.logit_difference[at];
-            if (map.site == PatchSite::head)
-                table.row(to_string(map.site), layer, column, "", "", "", score, recovered(*view, score), map.kl[at]);
+            if (!map.of_pairs())
+                table.row(to_string(map.site), row, column, "", "", "", score, recovered(*view, score), map.kl[at]);
+            else if (map.site == PatchSite::head)
+                table.row(to_string(map.site), map.head_layer, row, runs.pairs[pair].a, runs.pairs[pair].b,
+                          runs.text_b[pair], score, recovered(*view, score), map.kl[at]);
             else
-                table.row(to_string(map.site), layer, "", runs.pairs[pair].a, runs.pairs[pair].b, runs.text_b[pair],
+                table.row(to_string(map.site), row, "", runs.pairs[pair].a, runs.pairs[pair].b, runs.text_b[pair],
                           score, recovered(*view, score), map.kl[at]);
         }
     return table.text();

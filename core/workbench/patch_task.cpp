@@ -1,5 +1,9 @@
 #include "core/workbench/patch_task.h"
 
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
 #include "core/model/error.h"
 #include "core/workbench/causal_runs.h"
 #include "core/workbench/desk.h"
@@ -27,6 +31,7 @@ PatchTask::PatchTask(Desk& desk, PatchRequest request)
     if (alignment_.pairs.empty()) throw InputError("patching: the two thoughts have no token in common");
     check_end(request_.source_end, runs_->tokens_a, "source");
     check_end(request_.destination_end, runs_->tokens_b, "destination");
+    keep_known();
     publish(CausalState::running);
 }
 
@@ -72,6 +77,24 @@ void PatchTask::begin() {
     map_ = std::make_unique<PatchMap>(*patching_, request_.settings, PatchTarget{request_.target, request_.distractor});
 }
 
+// A further map of the same outcome comes beside those that are there.
+void PatchTask::keep_known() {
+    const auto before = desk_.publisher.patch();
+    if (!before) return;
+    const auto outcome = [](const PatchRequest& r) {
+        return std::tuple(r.source, r.destination, r.source_end, r.destination_end, r.target, r.distractor);
+    };
+    if (outcome(before->request) != outcome(request_)) return;
+    const PatchSettings& asked = request_.settings;
+    for (const PatchScores& known : before->maps) {
+        const bool again = known.head_layer < 0
+                               ? std::find(asked.sites.begin(), asked.sites.end(), known.site) != asked.sites.end()
+                               : known.head_layer == asked.head_layer;
+        const bool complete = std::none_of(known.kl.begin(), known.kl.end(), [](float kl) { return std::isnan(kl); });
+        if (complete && !again) known_.push_back(known);
+    }
+}
+
 void PatchTask::publish(CausalState state, const std::string& error) {
     auto view = std::make_shared<PatchView>();
     view->state = state;
@@ -86,7 +109,8 @@ void PatchTask::publish(CausalState state, const std::string& error) {
         view->distractor = token_text(desk_, request_.distractor);
         view->source = map_->source();
         view->destination = map_->destination();
-        view->maps = map_->maps();
+        view->maps = known_;
+        view->maps.insert(view->maps.end(), map_->maps().begin(), map_->maps().end());
         view->cells_run = map_->cells_run();
     }
     published_ = std::chrono::steady_clock::now();

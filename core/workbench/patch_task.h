@@ -26,6 +26,7 @@ class PatchTask : public Task {
    private:
     void choose_outcome(PatchRun& source, PatchRun& destination);
     void begin();
+    void keep_known();
     void publish(CausalState state, const std::string& error = {});
 
     Desk& desk_;
@@ -34,6 +35,7 @@ class PatchTask : public Task {
     std::shared_ptr<const RunPairView> runs_;
     std::unique_ptr<Patching> patching_;
     std::unique_ptr<PatchMap> map_;
+    std::vector<PatchScores> known_;  // of the same outcome, from the view before
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now(), published_{};
 };
 

@@ -33,6 +33,9 @@ def check_drift(folder):
     for mine, theirs in zip(result["maps"], other["maps"]):
         same = mine == theirs
         assert same == (mine["part"] != "attention_state"), mine["part"]
+    turned = run_json("drift", *TEXTS, "--phi", "exp", "--rotary", "after")
+    for mine, theirs in zip(other["maps"], turned["maps"]):
+        assert (mine == theirs) == (mine["part"] != "attention_state"), mine["part"]
     refused("drift", *TEXTS, "--phi", "cosine", because="cosine")
 
 
@@ -47,6 +50,14 @@ def check_patch(folder):
     assert abs(resid["recovered"][29][3]) < 0.01 and abs(resid["kl"][29][7]) < 1e-3
     rows = read(out)
     assert len(rows) == 30 * (8 + 9) and rows[3]["token"] == " Germany"
+    result = run_json("patch", *TEXTS, "--site", "head", "--head-layer", "23", "--csv", out)
+    by_layer, by_token = result["maps"]
+    assert by_layer["head_layer"] == -1 and by_token["head_layer"] == 23
+    assert len(by_token["recovered"]) == 9 and len(by_token["recovered"][0]) == 8
+    assert by_token["recovered"][4][7] > 0.5, by_token["recovered"]  # README: head 4 of layer 23 at the last token
+    last = read(out)[-1]
+    assert last["layer"] == "23" and last["head"] == "8" and last["position_destination"] == "7", last
+    refused("patch", *TEXTS, "--head-layer", "30", because="no layer 30")
     refused("patch", *TEXTS, "--target", "two tokens", because="--target")
 
 

@@ -137,6 +137,33 @@ TEST_CASE("patching: an intervention in either run stays in place") {
     }
 }
 
+TEST_CASE("patching: the heads of one layer token by token, each as it is patched by itself") {
+    const Patching patching = between(france(), germany());
+    const PatchTarget target = default_target(patching.source_logits(), patching.destination_logits());
+    PatchSettings settings;
+    settings.sites = {};
+    settings.head_layer = 23;
+    PatchMap map(patching, settings, target);
+    while (map.step()) {
+    }
+    REQUIRE(map.maps().size() == 1);
+    const PatchScores& heads = map.maps()[0];
+    CHECK((heads.site == PatchSite::head && heads.head_layer == 23 && heads.of_pairs()));
+    CHECK(heads.rows == 9);
+    CHECK(heads.columns == patching.usable_pairs());
+    const int64_t last = patching.usable_pairs() - 1;
+    for (const auto& [head, pair] : {std::pair<int64_t, int64_t>{4, last}, {4, 3}, {0, last}, {7, 1}}) {
+        const at::Tensor logits =
+            one_by_one(france(), germany(), patching.pairs(), cell(PatchSite::head, 23, {pair}, head));
+        const PatchScore expected = patch_score(patching.source_logits(), logits, target);
+        const auto at = static_cast<size_t>(head * heads.columns + pair);
+        CHECK(std::abs(heads.logit_difference[at] - expected.logit_difference) < 4e-3f);
+        CHECK(std::abs(heads.kl[at] - expected.kl) < 2e-3f);
+    }
+    settings.head_layer = 30;
+    CHECK_THROWS_AS(PatchMap(patching, settings, target), InputError);
+}
+
 TEST_CASE("patching: the map holds every cell's score, whatever the batches; what does not differ is not run") {
     const Patching patching = between(france(), germany());
     const PatchTarget target = default_target(patching.source_logits(), patching.destination_logits());

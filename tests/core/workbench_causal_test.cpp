@@ -79,10 +79,19 @@ TEST_CASE("patching finds the outcome by itself, fills its map, can be cancelled
     CHECK(recovered(*view, resid.logit_difference[29 * 8 + 7]) == doctest::Approx(1).epsilon(1e-3));
     CHECK(std::abs(recovered(*view, resid.logit_difference[29 * 8 + 3])) < 1e-3f);
     CHECK(recovered(*view, resid.logit_difference[0 * 8 + 3]) > 0.8f);
+    // The heads of a layer token by token come beside what is there (head 4 of layer 23 brings the country: README).
+    PatchRequest further = view->request;
+    further.settings.sites.clear();
+    further.settings.head_layer = 23;
+    const auto both = bench.after(command::PatchRuns{further}, true)->patch;
+    REQUIRE(both->maps.size() == 2);
+    CHECK(both->maps[0].logit_difference == resid.logit_difference);
+    CHECK(both->maps[1].head_layer == 23);
+    CHECK(recovered(*both, both->maps[1].logit_difference[4 * 8 + 7]) > 0.5f);
 
     const TemporaryFolder folder("patching");
     bench.after(command::Export{"patch.csv", folder.file("patch.csv")}, true);
-    CHECK(lines_of(folder.file("patch.csv")) == 30 * 8 + 1);
+    CHECK(lines_of(folder.file("patch.csv")) == 30 * 8 + 9 * 8 + 1);
 
     request.settings = {};
     request.settings.rows_at_once = 16;

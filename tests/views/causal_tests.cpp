@@ -51,10 +51,12 @@ void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
     // The states by another phi; everything else stays as it was.
     ctx->ItemClick("//Drift/##phi");
     ctx->ItemClick("//$FOCUSED/exp");
+    ctx->ItemCheck("//Drift/after rotary");
     ctx->ItemClick("//Drift/Compare");
     IM_CHECK(wait_until(ctx, 300, [&] {
         const auto& again = h.snapshot()->drift;
-        return again->state == CausalState::done && again->settings.phi.kind == PhiKind::exp;
+        return again->state == CausalState::done && again->settings.phi.kind == PhiKind::exp &&
+               again->settings.phi.rotary;
     }));
     IM_CHECK(h.snapshot()->drift->maps[3]->distance != drift->maps[3]->distance);
     IM_CHECK(h.snapshot()->drift->maps[0]->distance == drift->maps[0]->distance);
@@ -65,6 +67,30 @@ void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
     }
     click_cell(ctx, "//Drift/map", 0.97f, 0.5f);
     IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->selected.position == drift->runs->pairs.back().b; }));
+}
+
+// A click on a head asks for its layer's heads token by token; the combo for another layer. What is there stays.
+void look_at_heads_by_token(ImGuiTestContext* ctx, Harness& h) {
+    const auto of_layer = [&](int64_t layer) -> const PatchScores* {
+        for (const PatchScores& scores : h.snapshot()->patch->maps)
+            if (scores.head_layer == layer) return &scores;
+        return nullptr;
+    };
+    click_cell(ctx, "//Patching/heads", 0.5f, 0.5f);
+    IM_CHECK(wait_until(ctx, 120, [&] {
+        return h.snapshot()->patch->state == CausalState::done && h.snapshot()->patch->maps.size() == 5;
+    }));
+    ctx->ItemClick("//Patching/##headlayer");
+    ctx->ItemClick("//$FOCUSED/layer 23 by token");
+    IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->patch->state == CausalState::done && of_layer(23); }));
+    const PatchScores heads = *of_layer(23);
+    IM_CHECK_EQ(heads.rows, 9);
+    IM_CHECK_EQ(heads.columns, h.snapshot()->patch->usable_pairs);
+    // Head 4 brings the country to the last token (README).
+    const auto last = static_cast<size_t>(4 * heads.columns + heads.columns - 1);
+    IM_CHECK_GT(recovered(*h.snapshot()->patch, heads.logit_difference[last]), 0.5f);
+    ctx->Yield(3);
+    picture_of_all(ctx, h, "patching-heads-by-token");
 }
 
 void find_the_cause(ImGuiTestContext* ctx, Harness& h) {
@@ -82,12 +108,13 @@ void find_the_cause(ImGuiTestContext* ctx, Harness& h) {
         return recovered(*patch, resid.logit_difference[static_cast<size_t>(layer * resid.columns + pair)]);
     };
     IM_CHECK_GT(share(0, patch->runs->shared), 0.8f);
-    IM_CHECK_GT(share(resid.layers - 1, resid.columns - 1), 0.99f);
+    IM_CHECK_GT(share(resid.rows - 1, resid.columns - 1), 0.99f);
     for (const char* site : {"Attention", "Heads"}) {
         ctx->ItemClick((std::string("//Patching/site/") + site).c_str());
         ctx->Yield(2);
         picture_of_all(ctx, h, (std::string("patching-") + site).c_str());
     }
+    look_at_heads_by_token(ctx, h);
     ctx->ItemClick("//Patching/measure/KL");
     ctx->ItemClick("//Patching/site/Residual");
     click_cell(ctx, "//Patching/cells", 0.97f, 0.2f);
