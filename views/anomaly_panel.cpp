@@ -23,12 +23,8 @@ constexpr const char* kMarkTip =
     "or Ctrl+click to type. 99.9: about one in 1,000 tokens of ordinary text, as far as so many were seen at its "
     "positions. 100: only above all that calibration saw. Marks show here, in the transcript and on thoughts.";
 constexpr const char* kDistanceTip =
-    "Distance: Mahalanobis distance of the read-out phi(q) S / phi(q) n from its reference, divided by the root of the "
-    "head dimension. About 1 for ordinary text.";
-
-const std::vector<float>& values_of(const AnomalyView& view, int measure) {
-    return measure == 0 ? view.percentile : view.distance;
-}
+    "Distance: what the chosen detector says of the chosen form; Mahalanobis distance over the root of the number of "
+    "features, other detectors over their median for ordinary text. About 1 for ordinary text.";
 
 float value_at(const std::vector<float>& values, const AnomalyView& view, int64_t token, int64_t layer, int64_t head) {
     const size_t at = static_cast<size_t>((token * view.layers + layer) * view.heads + head);
@@ -86,6 +82,19 @@ void axis_title(ImDrawList* draw, ImVec2 at, const char* text, float align = 0) 
 
 }  // namespace
 
+bool AnomalyPanel::shows_kept(const AnomalyView& view) const {
+    return cache_ == 1 && view.pruning.kind != PruningKind::none;
+}
+
+int64_t AnomalyPanel::scored(const AnomalyView& view) const {
+    return shows_kept(view) ? view.pruned_scored : view.scored;
+}
+
+const std::vector<float>& AnomalyPanel::values_of(const AnomalyView& view) const {
+    if (shows_kept(view)) return measure_ == 0 ? view.pruned_percentile : view.pruned_distance;
+    return measure_ == 0 ? view.percentile : view.distance;
+}
+
 ImU32 AnomalyPanel::colour(float value) const {
     if (std::isnan(value)) return sequential(NAN);
     return measure_ == 0 ? anomaly_colour(value) : sequential((value - 0.5f) / 1.5f);
@@ -123,23 +132,21 @@ void AnomalyPanel::draw_controls(Frame& frame) {
     ImGui::SetNextItemWidth(6.6f * em());
     ImGui::Combo("##measure", &measure_, "percentile\0distance\0");
     tooltip(measure_ == 0 ? kPercentileTip : kDistanceTip);
-    flow(8 * em());
-    int map = frame.snapshot.feature_map == FeatureMap::elu1 ? 1 : 0;
-    ImGui::SetNextItemWidth(8 * em());
-    if (ImGui::Combo("##phi", &map, "phi: identity\0phi: elu + 1\0"))
-        frame.submit(command::SetFeatureMap{map == 1 ? FeatureMap::elu1 : FeatureMap::identity});
-    tooltip(
-        "Feature map of the linear-attention state S = sum of phi(k) v, n = sum of phi(k), read as phi(q) S / phi(q) "
-        "n.\n"
-        "elu + 1: phi(x) = x + 1 for x > 0, exp(x) otherwise (Katharopoulos et al. 2020, eq. 7).\n"
-        "identity: phi(x) = x, read as phi(q) S / t.");
+    if (frame.snapshot.pruning.kind != PruningKind::none) {
+        static const std::string kCaches[] = {"All", "Kept"};
+        flow(6 * em());
+        segmented(
+            "cache", kCaches, cache_, 0, {},
+            "All: the map is of the sums over all tokens. Kept: of those over the part that is chosen beside them.");
+    }
+    choice_.draw_button(frame);
     draw_mark_controls(frame);
 }
 
 void AnomalyPanel::draw_mark_controls(Frame& frame) {
     if (!dragging_) threshold_ = frame.snapshot.mark_threshold;
-    flow(8.6f * em());
-    ImGui::SetNextItemWidth(8.6f * em());
+    flow(7.2f * em());
+    ImGui::SetNextItemWidth(7.2f * em());
     const double least = 50, most = 100;
     if (ImGui::DragScalar("##mark", ImGuiDataType_Double, &threshold_, 0.1f, &least, &most, "mark from %.1f",
                           ImGuiSliderFlags_AlwaysClamp))
@@ -172,6 +179,14 @@ void AnomalyPanel::draw_legend() const {
     tooltip(measure_ == 0 ? kPercentileTip : kDistanceTip);
 }
 
+void AnomalyPanel::draw_masked(const AnomalyView& view) const {
+    if (view.masked == 0) return;
+    const std::string text = std::to_string(view.masked) + " masked";
+    flow(small_width(text));
+    small_label(text, palette::warning);
+    tooltip("Quotients of this path whose denominators vanished, and which count as 0.");
+}
+
 void AnomalyPanel::focus(Frame& frame, int64_t layer) {
     picked_layer_ = layer;
     const int64_t group = group_of_layer(*frame.snapshot.sidecar, layer);
@@ -185,8 +200,12 @@ void AnomalyPanel::heads_input(Frame& frame, const Grid& grid, int64_t token) {
     outline_cells(ImGui::GetWindowDrawList(), grid, layer, head, 1, 1, palette::text);
     const int64_t group = group_of_layer(*frame.snapshot.sidecar, layer);
     if (ImGui::BeginTooltip()) {
-        ImGui::Text("layer %d, head %d", static_cast<int>(layer), static_cast<int>(head));
+        ImGui::Text("layer %d, %s %d", static_cast<int>(layer), is_read_out(view.choice.form) ? "head" : "KV head",
+                    static_cast<int>(head));
         ImGui::Text("percentile  %s", format_number(value_at(view.percentile, view, token, layer, head)).c_str());
+        if (token < view.pruned_scored)
+            ImGui::Text("of the part kept  %s",
+                        format_number(value_at(view.pruned_percentile, view, token, layer, head)).c_str());
         ImGui::Text("distance  %s (1 is typical)",
                     format_number(value_at(view.distance, view, token, layer, head)).c_str());
         if (group >= 0)
@@ -204,7 +223,7 @@ void AnomalyPanel::draw_heads(Frame& frame, float height) {
     Grid grid{{at.x + left_margin(), at.y + line}, {at.x + room.x, at.y + height - line}, view.layers, view.heads};
     auto* draw = ImGui::GetWindowDrawList();
     ImGui::InvisibleButton("heads", {room.x, height});
-    axis_title(draw, at, "head");
+    axis_title(draw, at, is_read_out(view.choice.form) ? "head" : "KV head");
     axis_title(draw, {at.x, grid.max.y + 2}, "layer");
     if (token < 0) {
         draw->AddRectFilled(grid.min, grid.max, palette::raised, 3);
@@ -212,7 +231,7 @@ void AnomalyPanel::draw_heads(Frame& frame, float height) {
                    palette::text_dim, "Click a token in the transcript or on the line below.", 0.5f);
         return;
     }
-    const auto& values = values_of(view, measure_);
+    const auto& values = values_of(view);
     draw_cells(draw, grid,
                [&](int64_t layer, int64_t head) { return colour(value_at(values, view, token, layer, head)); });
     row_labels(draw, grid);
@@ -232,20 +251,21 @@ void AnomalyPanel::draw_heads(Frame& frame, float height) {
 
 // Only new tokens are added up: a path of thousands grows by one token many times a second.
 bool AnomalyPanel::average_heads(const AnomalyView& view) {
-    const bool same = view.thought == means_thought_ && view.map == means_map_ && measure_ == means_measure_ &&
-                      view.scored >= means_scored_;
-    if (same && view.scored == means_scored_) return false;
+    const Pruning pruning = shows_kept(view) ? view.pruning : Pruning();
+    const bool same = view.thought == means_thought_ && view.choice == means_choice_ && pruning == means_pruning_ &&
+                      measure_ == means_measure_ && scored(view) >= means_scored_;
+    if (same && scored(view) == means_scored_) return false;
     if (!same) means_scored_ = 0;
-    means_thought_ = view.thought, means_map_ = view.map, means_measure_ = measure_;
-    means_.resize(static_cast<size_t>(view.scored * view.layers));
-    const auto& values = values_of(view, measure_);
-    for (int64_t token = means_scored_; token < view.scored; ++token)
+    means_thought_ = view.thought, means_choice_ = view.choice, means_pruning_ = pruning, means_measure_ = measure_;
+    means_.resize(static_cast<size_t>(scored(view) * view.layers));
+    const auto& values = values_of(view);
+    for (int64_t token = means_scored_; token < scored(view); ++token)
         for (int64_t layer = 0; layer < view.layers; ++layer) {
             float sum = 0;
             for (int64_t head = 0; head < view.heads; ++head) sum += value_at(values, view, token, layer, head);
             means_[token * view.layers + layer] = sum / static_cast<float>(view.heads);
         }
-    means_scored_ = view.scored;
+    means_scored_ = scored(view);
     return true;
 }
 
@@ -360,6 +380,19 @@ void AnomalyPanel::draw_time_curve(ImDrawList* draw, const AnomalyView& view, do
         draw->AddTriangleFilled({x - half, low.y}, {x + half, low.y}, {x, low.y + 1.5f * half}, palette::bad);
 }
 
+void AnomalyPanel::draw_pruned_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const {
+    const int64_t bin = axis_.bin(), end = std::min(axis_.end(), view.pruned_scored);
+    std::vector<ImVec2> line;
+    for (int64_t start = axis_.first() / bin * bin; start < end; start += bin) {
+        float most = 0;
+        for (int64_t token = start; token < std::min(end, start + bin); ++token)
+            most = std::fmax(most, view.pruned_token_percentile[static_cast<size_t>(token)]);
+        line.push_back({axis_.x_of(static_cast<double>(start) + 0.5 * static_cast<double>(bin)),
+                        high.y - (high.y - low.y) * most / kTop});
+    }
+    if (line.size() > 1) draw->AddPolyline(line.data(), static_cast<int>(line.size()), palette::warning, 1.5f);
+}
+
 void AnomalyPanel::token_input(Frame& frame, int64_t token) const {
     const TokenView* text = token_of(frame.snapshot, token);
     if (text == nullptr) return;
@@ -388,12 +421,16 @@ void AnomalyPanel::draw_time_line(Frame& frame, float height) {
     }
     draw->PushClipRect(low, high, true);
     draw_time_curve(draw, view, threshold_, low, high);
+    draw_pruned_curve(draw, view, low, high);
     draw->PopClipRect();
     const float mark = y_of(static_cast<float>(threshold_));
     for (float x = low.x; x < high.x; x += 8) draw->AddLine({x, mark}, {std::min(high.x, x + 4), mark}, palette::bad);
     draw_token_marks(frame, low.y, high.y);
     axis_.draw_labels(draw, high.y + 2);
     axis_title(draw, at, "token's percentile");
+    if (view.pruning.kind != PruningKind::none)
+        small_text(draw, {at.x + small_width("token's percentile") + em(), at.y}, palette::warning,
+                   "of the part kept (" + to_string(view.pruning) + ")");
     small_text(draw, {high.x, at.y}, palette::bad, "- - marked from " + format_number(threshold_, 4) + " on", 1);
     axis_title(draw, {at.x, high.y + 2}, "token");
     const ImVec2 mouse = ImGui::GetMousePos();
@@ -406,6 +443,8 @@ void AnomalyPanel::draw(Frame& frame) {
     axis_.set_count(view.tokens);
     draw_controls(frame);
     draw_legend();
+    draw_masked(view);
+    choice_.draw_reference(frame);
     if (view.scored < view.tokens)
         small_label("scored " + std::to_string(view.scored) + " of " + std::to_string(view.tokens) + " tokens",
                     palette::warning);
@@ -414,7 +453,7 @@ void AnomalyPanel::draw(Frame& frame) {
     const float lines = 2 * (small_height() + 3), gap = 2 * ImGui::GetStyle().ItemSpacing.y + 0.25f * em();
     const float least = 5 * em() + lines;  // of the time line
     const float wanted = mode_ == 0 ? 1.7f * em() * static_cast<float>(view.heads) + lines : 0.62f * room.y;
-    const float map = std::max(6 * em(), std::min(wanted, room.y - least - gap));
+    const float map = std::max(4.5f * em(), std::min(wanted, room.y - least - gap));
     if (mode_ == 0)
         draw_heads(frame, map);
     else

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "views/anomaly_choice_form.h"
 #include "views/chart.h"
 #include "views/frame.h"
 #include "views/token_axis.h"
@@ -27,12 +28,17 @@ class AnomalyPanel : public Panel {
     void draw_controls(Frame& frame);
     void draw_mark_controls(Frame& frame);
     void draw_legend() const;
+    void draw_masked(const AnomalyView& view) const;
+    bool shows_kept(const AnomalyView& view) const;
+    int64_t scored(const AnomalyView& view) const;  // of what the maps show
+    const std::vector<float>& values_of(const AnomalyView& view) const;
     void draw_heads(Frame& frame, float height);
     void heads_input(Frame& frame, const Grid& grid, int64_t token);
     void draw_layers(Frame& frame, float height);
     void layers_input(Frame& frame, const Grid& grid);
     void draw_time_line(Frame& frame, float height);
     void draw_time_curve(ImDrawList* draw, const AnomalyView& view, double threshold, ImVec2 low, ImVec2 high) const;
+    void draw_pruned_curve(ImDrawList* draw, const AnomalyView& view, ImVec2 low, ImVec2 high) const;
     void draw_token_marks(const Frame& frame, float top, float bottom) const;
     void token_input(Frame& frame, int64_t token) const;
     bool average_heads(const AnomalyView& view);  // true: something is new
@@ -40,8 +46,10 @@ class AnomalyPanel : public Panel {
     ImU32 colour(float value) const;
     void focus(Frame& frame, int64_t layer);
 
-    int mode_ = 0;                       // 0: layers x heads at the selected token; 1: layers x tokens
-    int measure_ = 0;                    // 0: percentile; 1: distance
+    int mode_ = 0;     // 0: layers x heads at the selected token; 1: layers x tokens
+    int measure_ = 0;  // 0: percentile; 1: distance
+    int cache_ = 0;    // 0: sums over all tokens; 1: over the part kept
+    AnomalyChoiceForm choice_;
     double threshold_ = kMarkThreshold;  // while it is dragged, ahead of the snapshot
     bool dragging_ = false;
     int64_t picked_layer_ = -1;
@@ -50,7 +58,8 @@ class AnomalyPanel : public Panel {
     // Mean over heads, [tokens * layers], token-major; extended as tokens are scored.
     std::vector<float> means_;
     ThoughtId means_thought_ = 0;
-    FeatureMap means_map_ = FeatureMap::elu1;
+    AnomalyChoice means_choice_;
+    Pruning means_pruning_;
     int means_measure_ = -1;
     int64_t means_scored_ = 0;
     // What is in view of them, [columns * layers]; made anew when the view or the scores change.

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "views/palette.h"
+#include "views/phi_formula.h"
 #include "views/widgets.h"
 
 namespace savepoint::views {
@@ -28,30 +29,6 @@ constexpr std::array<const char*, 6> kTips{
     kErrorTip,
     kCosineTip,
     "Fraction of read-outs whose denominator vanished, and which were left at zero."};
-
-const char* formula(PhiKind kind) {
-    switch (kind) {
-        case PhiKind::identity:
-            return "phi(x) = x, read as phi(q) S / t";
-        case PhiKind::elu1:
-            return "phi(x) = elu(x) + 1 (Katharopoulos et al. 2020)";
-        case PhiKind::relu:
-            return "phi(x) = max(x, 0)";
-        case PhiKind::squared_relu:
-            return "phi(x) = max(x, 0)^2 (So et al. 2021)";
-        case PhiKind::exp:
-            return "phi(x) = exp(x), column by column";
-        case PhiKind::favor:
-            return "FAVOR+: exp(w x' - |x'|^2 / 2) / sqrt(m) for m random directions w, x' = x / d^(1/4) (Performer, "
-                   "Choromanski et al. 2021)";
-        case PhiKind::dpfp:
-            return "DPFP: products of relu([x, -x]) with itself, shifted (Schlag et al. 2021)";
-        case PhiKind::hedgehog:
-            return "Hedgehog: exp([W x, -W x]), a W for every head, fitted so that linear attention mimics the model's "
-                   "softmax attention (Zhang et al. 2024)";
-    }
-    return "";
-}
 
 // One hue a phi; before rotary embedding a fainter one.
 ImU32 colour_of(const PhiFidelity& row) {
@@ -102,7 +79,7 @@ void PhiPanel::draw_settings(Frame& frame) {
     ImGui::Checkbox("learned phi", &learned_);
     tooltip(
         "Hedgehog too: a map for every head is fitted first, on other documents than are compared on. Most of the "
-        "time goes there. It is kept beside the sidecar, for experiments, when it learned from 200 texts or more.");
+        "time goes there. It is kept beside the sidecar, unless the one kept there learned from more texts.");
     const auto whole = [](const char* label, int64_t& value, int64_t low, int64_t high, const char* tip) {
         flow(4 * em() + ImGui::GetStyle().ItemInnerSpacing.x + ImGui::CalcTextSize(label).x);
         ImGui::SetNextItemWidth(4 * em());
@@ -219,8 +196,7 @@ std::vector<size_t> PhiPanel::sorted(const PhiRankingView& view) const {
 
 void PhiPanel::draw_table(const PhiRankingView& view, ImVec2 size) {
     constexpr ImGuiTableFlags flags = ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_ScrollY |
-                                      ImGuiTableFlags_ScrollX | ImGuiTableFlags_Sortable |
-                                      ImGuiTableFlags_SizingFixedFit;
+                                      ImGuiTableFlags_Sortable | ImGuiTableFlags_SizingStretchProp;
     if (!ImGui::BeginTable("ranking", static_cast<int>(kColumns.size()), flags, size)) return;
     ImGui::TableSetupScrollFreeze(1, 1);
     for (size_t c = 0; c < kColumns.size(); ++c)
@@ -253,7 +229,7 @@ void PhiPanel::draw_table(const PhiRankingView& view, ImVec2 size) {
             any_chosen_ = !is_chosen;
             chosen_kind_ = row.kind, chosen_rotary_ = row.rotary;
         }
-        tooltip(formula(row.kind));
+        tooltip(phi_formula(row.kind));
         const auto cell = [](const std::string& text) {
             ImGui::TableNextColumn();
             ImGui::TextUnformatted(text.c_str());

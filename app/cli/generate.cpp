@@ -1,8 +1,4 @@
-#include <algorithm>
-#include <numeric>
-
 #include "app/cli/commands.h"
-#include "core/analysis/linear_attention.h"
 #include "core/model/error.h"
 #include "core/model/sampler.h"
 
@@ -65,53 +61,6 @@ int logits(const Common& common, const std::string& prompt, bool chat, int64_t t
     return 0;
 }
 
-nlohmann::json rows_of(const at::Tensor& values) {  // [a, b] -> [[...], ...]
-    nlohmann::json rows = nlohmann::json::array();
-    const at::Tensor plain = values.to(at::kFloat).contiguous();
-    for (int64_t i = 0; i < plain.size(0); ++i) {
-        const float* first = plain[i].data_ptr<float>();
-        rows.push_back(std::vector<float>(first, first + plain[i].numel()));
-    }
-    return rows;
-}
-
-int score(const Common& common, const std::string& prompt, bool chat, FeatureMap map, double threshold) {
-    const OpenModel model(common);
-    const std::vector<TokenId> ids = encode_prompt(model, prompt, chat);
-    const ReferenceFit::Result fit = stored_fit(common, model.weights->sha256());
-    const auto& reference = map == FeatureMap::elu1 ? *fit.elu1 : *fit.identity;
-    KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()));
-    const StateRows rows = model.transformer.prefill_chunked(cache, ids, 128).rows;
-    const at::Tensor query = model.transformer.queries(rows, ids);
-    const AnomalyScores scores = reference.score(read_out(query, rows.key, rows.value, map), 0);
-
-    nlohmann::json tokens = nlohmann::json::array();
-    for (size_t i = 0; i < ids.size(); ++i) {
-        const auto at = static_cast<int64_t>(i);
-        nlohmann::json token{{"id", ids[i]},
-                             {"text", model.tokenizer.piece(ids[i])},
-                             {"score", scores.token[at].item<double>()},
-                             {"percentile", scores.token_percentile[at].item<double>()},
-                             {"marked", is_marked(scores.token_percentile[at].item<float>(), threshold)}};
-        if (common.json) token["percentile_by_layer_head"] = rows_of(scores.percentile[at]);
-        tokens.push_back(std::move(token));
-    }
-    if (common.json) {
-        print_json({{"phi", to_string(map)},
-                    {"fitted_tokens", reference.fitted_tokens()},
-                    {"calibration_tokens", reference.calibration_tokens()},
-                    {"threshold", threshold},
-                    {"tokens", tokens}});
-        return 0;
-    }
-    std::cout << "percentile\tscore\ttoken\tmark\n";
-    for (const auto& token : tokens)
-        std::cout << token["percentile"].get<double>() << "\t" << token["score"].get<double>() << "\t"
-                  << token["text"].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                  << (token["marked"].get<bool>() ? "\tmarked" : "") << "\n";
-    return 0;
-}
-
 }  // namespace
 
 void add_generate(Registry registry) {
@@ -163,29 +112,6 @@ void add_logits(Registry registry) {
     command->callback([registry, arguments] {
         registry.chosen = [&common = registry.common, arguments] {
             return logits(common, arguments->prompt, arguments->chat, arguments->top);
-        };
-    });
-}
-
-void add_score(Registry registry) {
-    struct Arguments {
-        std::string prompt, phi = "elu1";
-        bool chat = false;
-        double threshold = kMarkThreshold;
-    };
-    auto arguments = std::make_shared<Arguments>();
-    CLI::App* command = add_command(registry, "score", "Anomaly scores of every token of a prompt");
-    command->add_option("--prompt", arguments->prompt, "Raw text")->required();
-    command->add_flag("--chat", arguments->chat, "The prompt is a user's message in the chat template");
-    command->add_option("--phi", arguments->phi, "Feature map of the linear-attention state: identity or elu1")
-        ->capture_default_str();
-    command->add_option("--threshold", arguments->threshold, "Anomaly percentile from which on a token is marked")
-        ->check(CLI::Range(0, 100))
-        ->capture_default_str();
-    command->callback([registry, arguments] {
-        registry.chosen = [&common = registry.common, arguments] {
-            return score(common, arguments->prompt, arguments->chat, feature_map_from(arguments->phi),
-                         arguments->threshold);
         };
     });
 }

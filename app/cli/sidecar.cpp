@@ -84,7 +84,7 @@ void add_anomaly(Sums& sums, const OpenModel& model, const AnomalyReference* ref
                  const std::vector<TokenId>& ids) {
     if (!reference) return;
     const at::Tensor query = model.transformer.queries(rows, ids);
-    const AnomalyScores scores = reference->score(read_out(query, rows.key, rows.value, reference->map()), 0);
+    const AnomalyScores scores = reference->score(reference->stream().next(query, rows.key, rows.value).values, 0);
     sums.scored += scores.token_percentile.numel();
     sums.above_95 += (scores.token_percentile > 95.0).sum().item<int64_t>();
     sums.marked += (scores.token_percentile >= kMarkThreshold).sum().item<int64_t>();

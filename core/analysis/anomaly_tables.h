@@ -4,9 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "core/analysis/linear_attention.h"
+#include "core/analysis/anomaly_choice.h"
+#include "core/analysis/kept_rows.h"
+#include "core/analysis/matrix_components.h"
+#include "core/analysis/phi.h"
 
 namespace savepoint {
 
@@ -17,42 +22,53 @@ inline constexpr int64_t kLeastCalibration = 20;  // distances a bucket needs fo
 int64_t position_bucket(int64_t position);
 int64_t bucket_begin(int64_t bucket);
 int64_t bucket_end(int64_t bucket);
-inline int64_t least_samples(int64_t head_dim) { return 2 * head_dim; }
+inline int64_t least_samples(DetectorKind detector, int64_t width) {
+    return detector == DetectorKind::mahalanobis ? 2 * width : kLeastRows;
+}
 
-// What AnomalyReference holds. A set is one layer and head: set = layer * heads + head.
+// What AnomalyReference holds. A set is one layer and unit: set = layer * units + unit.
 struct AnomalyTables {
-    FeatureMap map = FeatureMap::elu1;
-    int64_t layers = 0, heads = 0, head_dim = 0;
+    AnomalyChoice choice;
+    std::string name;  // to_string(choice)
+    std::shared_ptr<const Phi> phi;
+    std::shared_ptr<const MatrixComponents> components;  // of matrix forms
+    int64_t layers = 0, units = 0, width = 0, head_dim = 0;
     int64_t fitted_tokens = 0, calibration_tokens = 0;
-    std::vector<int64_t> fitted;      // position buckets with moments of their own, ascending
-    at::Tensor mean;                  // [fitted, sets, head_dim]
-    at::Tensor whitening;             // [fitted, sets, head_dim, head_dim] lower triangular, float32
-    std::vector<int64_t> calibrated;  // position buckets with quantiles of their own, ascending
-    at::Tensor quantiles;             // [calibrated, sets, kQuantiles] of the distance, non-decreasing
-    at::Tensor token_quantiles;       // [calibrated, kQuantiles] of the token score
+    std::vector<int64_t> fitted;           // position buckets with samples enough of their own, ascending
+    at::Tensor mean;                       // Mahalanobis: [fitted, sets, width]
+    at::Tensor whitening;                  // [fitted, sets, width, width] lower triangular, float32
+    std::shared_ptr<const KeptRows> kept;  // other detectors
+    std::vector<int64_t> calibrated;       // position buckets with quantiles of their own, ascending
+    at::Tensor scale;                      // other detectors: [calibrated, sets] the median score, > 0
+    at::Tensor quantiles;                  // [calibrated, sets, kQuantiles] of the distance, non-decreasing
+    at::Tensor token_quantiles;            // [calibrated, kQuantiles] of the token score
 
-    int64_t sets() const { return layers * heads; }
+    int64_t sets() const { return layers * units; }
 };
 
 // The index in `have` of the bucket nearest to `bucket`; of two, the earlier, whose spread is the wider one.
 int64_t nearest_bucket(const std::vector<int64_t>& have, int64_t bucket);
 
-// Calls visit(bucket, begin, end) for each stretch of rows [0, tokens) that falls in one position bucket.
+std::vector<int64_t> positions_from(int64_t first, int64_t count);
+
+// Calls visit(bucket, begin, end) for each stretch of rows whose positions (ascending) fall in one position bucket.
 template <typename Visit>
-void for_each_bucket(int64_t first_position, int64_t tokens, Visit visit) {
-    for (int64_t begin = 0; begin < tokens;) {
-        const int64_t bucket = position_bucket(first_position + begin);
-        const int64_t end = std::min(tokens, bucket_end(bucket) - first_position);
+void for_each_bucket(const std::vector<int64_t>& positions, Visit visit) {
+    const auto count = static_cast<int64_t>(positions.size());
+    for (int64_t begin = 0; begin < count;) {
+        const int64_t bucket = position_bucket(positions[static_cast<size_t>(begin)]);
+        int64_t end = begin + 1;
+        while (end < count && positions[static_cast<size_t>(end)] < bucket_end(bucket)) ++end;
         visit(bucket, begin, end);
         begin = end;
     }
 }
 
-// Throws InputError unless read_out is [tokens, layers, heads, head_dim]; gives [tokens, sets, head_dim] float32, CPU.
-at::Tensor by_set(const at::Tensor& read_out, int64_t layers, int64_t heads, int64_t head_dim);
+// Throws InputError unless features are [tokens, layers, units, width]; gives [tokens, sets, width] float32, CPU.
+at::Tensor by_set(const at::Tensor& features, const AnomalyTables& tables);
 
-// Mahalanobis distance / sqrt(head_dim) of rows [tokens, sets, head_dim] -> [tokens, sets].
-at::Tensor distances(const AnomalyTables& tables, const at::Tensor& rows, int64_t first_position);
+// The detector's scores of rows [tokens, sets, width] -> [tokens, sets], before they are divided by the scale.
+at::Tensor raw_distances(const AnomalyTables& tables, const at::Tensor& rows, const std::vector<int64_t>& positions);
 at::Tensor token_scores(const at::Tensor& distance);  // [tokens, ...] -> [tokens]
 
 }  // namespace savepoint

@@ -14,9 +14,10 @@ namespace {
 
 constexpr int64_t kPiece = 64;
 
-// What the queries [n, heads, head_dim] of tokens first... pay to all tokens before their own: [heads, first + n],
-// summed over the queries. key [first + n, kv_heads, head_dim]; both after rotary embedding.
-at::Tensor paid(const ModelConfig& c, int64_t layer, const at::Tensor& query, const at::Tensor& key, int64_t first) {
+}  // namespace
+
+at::Tensor attention_paid(const ModelConfig& c, int64_t layer, const at::Tensor& query, const at::Tensor& key,
+                          int64_t first) {
     const int64_t n = query.size(0), tokens = key.size(0);
     // Query heads of one KV head are neighbours: [kv_heads, group * n, head_dim].
     const at::Tensor q = query.transpose(0, 1).reshape({c.kv_heads, c.heads_per_kv() * n, c.head_dim});
@@ -29,10 +30,8 @@ at::Tensor paid(const ModelConfig& c, int64_t layer, const at::Tensor& query, co
         unseen = unseen.logical_or(others < at::tensor(start, at::kLong).unsqueeze(1));
     }
     at::Tensor weight = at::softmax(scores.masked_fill(unseen, -std::numeric_limits<float>::infinity()), -1);
-    return weight.masked_fill_(others == own, 0).sum(1);
+    return weight.masked_fill_(others == own, 0);
 }
-
-}  // namespace
 
 void AttentionMass::add(const Transformer& model, const StateRows& rows, std::span<const TokenId> ids,
                         const at::Tensor& keys) {
@@ -47,7 +46,7 @@ void AttentionMass::add(const Transformer& model, const StateRows& rows, std::sp
     at::Tensor received = at::zeros({c.layers, c.heads, first + n}, at::kFloat);
     if (first > 0) received.narrow(2, 0, first).copy_(received_);
     for (int64_t layer = 0; layer < c.layers; ++layer)
-        received[layer] += paid(c, layer, query.select(1, layer), key.select(1, layer), first);
+        received[layer] += attention_paid(c, layer, query.select(1, layer), key.select(1, layer), first).sum(1);
     received_ = received;
 }
 

@@ -28,6 +28,11 @@ class AttentionMass {
     at::Tensor received_;
 };
 
+// What the queries [n, heads, head_dim] of tokens first... of a layer pay to each token before their own: [heads, n,
+// first + n], 0 from their own on. key [first + n, kv_heads, head_dim]; both after rotary embedding.
+at::Tensor attention_paid(const ModelConfig& config, int64_t layer, const at::Tensor& query, const at::Tensor& key,
+                          int64_t first);
+
 AttentionMass attention_mass(const Transformer& model, const StateRun& run);
 
 }  // namespace savepoint

@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
+#include "core/analysis/matrix_components.h"
 #include "core/analysis/phi_state.h"
 #include "core/analysis/state_forms.h"
 #include "core/model/error.h"
@@ -20,29 +20,6 @@ double mean_log_probability(const at::Tensor& logits, const std::vector<TokenId>
     for (int64_t i = 1; i < n; ++i) next.data_ptr<int64_t>()[i - 1] = ids[static_cast<size_t>(i)];
     const at::Tensor rows = logits.reshape({n, -1}).slice(0, 0, n - 1).to(at::kCPU);
     return (rows.gather(1, next).squeeze(1) - rows.logsumexp(1)).mean().item<double>();
-}
-
-// Rows [texts, width] -> [texts, components + 1]: coordinates on the first principal axes of the reference rows, and
-// the distance from their span.
-at::Tensor reduced(const at::Tensor& rows, const at::Tensor& reference) {
-    const at::Tensor fitted = rows.index_select(0, reference), mean = fitted.mean(0);
-    const at::Tensor centred = fitted - mean, all = rows - mean;
-    const int64_t n = centred.size(0);
-    auto [values, vectors] = at::linalg_eigh(at::mm(centred, centred.t()), "L");
-    int64_t kept = std::min<int64_t>(kMatrixComponents, n - 1);
-    const double least = 1e-12 * values[n - 1].item<double>();
-    while (kept > 0 && values[n - kept].item<double>() <= least) --kept;
-    at::Tensor out = at::zeros({rows.size(0), kMatrixComponents + 1}, rows.options());
-    at::Tensor rest = all.square().sum(1);
-    if (kept > 0) {
-        const at::Tensor axes =
-            at::mm(centred.t(), vectors.slice(1, n - kept, n).flip(1)) / values.slice(0, n - kept, n).flip(0).sqrt();
-        const at::Tensor along = at::mm(all, axes);
-        out.slice(1, 0, kept).copy_(along);
-        rest = rest - along.square().sum(1);
-    }
-    out.select(1, kMatrixComponents).copy_(rest.clamp_min(0).sqrt());
-    return out;
 }
 
 at::Tensor indices(const std::vector<bool>& which) {
@@ -81,10 +58,9 @@ FormTable matrix_table(const std::vector<TextRun>& runs, const std::vector<bool>
             table.masked += values.masked;
         }
         const at::Tensor all = at::stack(rows);  // [texts, kv_heads, features x head_dim]
-        std::vector<at::Tensor> parts;
-        for (int64_t head = 0; head < all.size(1); ++head)
-            parts.push_back(reduced(all.select(1, head).to(at::kDouble), fitted).to(at::kFloat));
-        const at::Tensor width = at::cat(parts, 1);
+        const at::Tensor precise = all.to(at::kDouble);
+        const MatrixComponents components = fit_components(precise.index_select(0, fitted));
+        const at::Tensor width = reduced(components, precise).to(at::kFloat).flatten(1);
         if (!table.values.defined())
             table.values = at::zeros({width.size(0), runs.front().key.size(1), width.size(1)}, at::kFloat);
         table.values.select(1, layer).copy_(width);

@@ -32,6 +32,5 @@ struct FormTable {
 };
 FormTable form_table(const std::vector<TextRun>& runs, const std::vector<bool>& reference,
                      const std::shared_ptr<const Phi>& phi, StateForm form, const std::vector<int64_t>& layers);
-inline constexpr int64_t kMatrixComponents = 16;
 
 }  // namespace savepoint

@@ -53,6 +53,18 @@ struct Carry {
     at::Tensor s, n, log_max;
 };
 
+Carry carry_from(const Phi& phi, const PhiState* start, int64_t layers, int64_t kv_heads, int64_t dim) {
+    const int64_t sets = layers * kv_heads, f = phi.features();
+    if (!start || !start->s.defined())
+        return {at::zeros({sets, f, dim}, at::kFloat), at::zeros({sets, f, 1}, at::kFloat),
+                at::full({sets, 1, 1}, -std::numeric_limits<float>::infinity(), at::kFloat)};
+    if (!start->phi || start->phi->settings() != phi.settings() ||
+        start->s.sizes() != at::IntArrayRef({layers, kv_heads, f, dim}))
+        throw InputError("linear attention: the state to go on from was made with another phi or of another model");
+    const at::Tensor log_max = start->log_max.defined() ? start->log_max.reshape({sets, 1, 1}).clone() : at::Tensor();
+    return {start->s.reshape({sets, f, dim}).clone(), start->n.reshape({sets, f, 1}).clone(), log_max};
+}
+
 // phi(k) of a chunk [sets, n, f], on the carry's scale, which moves.
 at::Tensor chunk_features(const Phi& phi, const at::Tensor& mapped, Carry& carry) {
     if (!phi.exponential()) return mapped;
@@ -106,18 +118,18 @@ PhiState PhiRun::after(int64_t tokens) const {
     return state;
 }
 
-PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                    const PhiState* start) {
     check_rows(key, value);
     const int64_t tokens = key.size(0), layers = key.size(1), kv_heads = key.size(2), dim = key.size(3);
     if (!query.defined() || query.dim() != 4 || query.size(0) != tokens || query.size(1) != layers ||
         query.size(2) % kv_heads != 0 || query.size(3) != dim)
         throw InputError("linear attention: queries and keys must differ in the number of heads alone");
-    const at::Tensor q = phi.queries(query.to(at::kFloat)), k = phi.keys(key.to(at::kFloat));
-    const at::Tensor v = value.to(at::kFloat);
-    const int64_t sets = layers * kv_heads, f = phi.features();
-    Carry carry{at::zeros({sets, f, dim}, at::kFloat), at::zeros({sets, f, 1}, at::kFloat),
-                at::full({sets, 1, 1}, -std::numeric_limits<float>::infinity(), at::kFloat)};
-    PhiReadOut out{at::empty(query.sizes(), at::kFloat), 0};
+    const at::Tensor q = phi.queries(query.to(at::kCPU, at::kFloat)), k = phi.keys(key.to(at::kCPU, at::kFloat));
+    const at::Tensor v = value.to(at::kCPU, at::kFloat);
+    const int64_t sets = layers * kv_heads, before = start ? start->tokens : 0;
+    Carry carry = carry_from(phi, start, layers, kv_heads, dim);
+    PhiReadOut out{at::empty(query.sizes(), at::kFloat), at::zeros({tokens}, at::kLong)};
     for (int64_t first = 0; first < tokens; first += kChunk) {
         const int64_t last = std::min(first + kChunk, tokens), n = last - first;
         const at::Tensor rows = by_kv_head(q.slice(0, first, last), kv_heads);
@@ -128,15 +140,16 @@ PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& k
         const at::Tensor flat = scores.view({sets, count, n});
         at::Tensor mixed = at::bmm(flat, values).baddbmm_(rows, carry.s);
         if (phi.is_signed()) {
-            const at::Tensor seen = at::arange(first + 1, last + 1, at::kFloat).repeat({count / n}).view({1, count, 1});
-            mixed.div_(seen);
+            const at::Tensor seen = at::arange(before + first + 1, before + last + 1, at::kFloat);
+            mixed.div_(seen.repeat({count / n}).view({1, count, 1}));
         } else {
             const at::Tensor denominator = flat.sum(2, true).baddbmm_(rows, carry.n);
             const at::Tensor lost = denominator < kSmallest;
-            out.masked += lost.sum().item<int64_t>();
+            out.masked.slice(0, first, last).copy_(lost.view({sets * (count / n), n}).sum(0));
             mixed = at::where(lost, at::zeros_like(mixed), mixed / denominator.clamp_min(kSmallest));
         }
         out.values.slice(0, first, last).copy_(from_kv_head(mixed, n, layers, kv_heads));
+        if (last == tokens) break;
         carry.s.baddbmm_(keys.transpose(1, 2), values);
         carry.n.add_(keys.sum(1).unsqueeze(2));
     }

@@ -10,10 +10,10 @@
 
 namespace savepoint {
 
-// S_t = sum_i w_i phi(k_i)^T v_i and n_t = sum_i w_i phi(k_i) per layer and KV head, for any phi (linear_attention.h
-// has the two that the live scores use). All weights are 1 unless given: 0 and 1 prune the cache, attention mass
-// weights it. float32. Of exponential phi the sums are held divided by exp(log_max), log_max the largest log-feature
-// seen by that head; when it moves the old sums are rescaled. A copy is independent of what it was copied from.
+// S_t = sum_i w_i phi(k_i)^T v_i and n_t = sum_i w_i phi(k_i) per layer and KV head, for any phi. All weights are 1
+// unless given: 0 and 1 prune the cache, attention mass weights it. float32. Of exponential phi the sums are held
+// divided by exp(log_max), log_max the largest log-feature seen by that head; when it moves the old sums are rescaled.
+// A copy is independent of what it was copied from.
 struct PhiState {
     std::shared_ptr<const Phi> phi;
     at::Tensor s;         // [layers, kv_heads, features, head_dim]; undefined: zero, until the first token
@@ -46,11 +46,13 @@ class PhiRun {
 inline constexpr double kLeastDenominator = 1e-3;
 
 struct PhiReadOut {
-    at::Tensor values;   // [tokens, layers, heads, head_dim]
-    int64_t masked = 0;  // token, layer and head whose denominator vanished
+    at::Tensor values;  // [tokens, layers, heads, head_dim]
+    at::Tensor masked;  // [tokens] int64: layers and heads of each token whose denominator vanished
 };
 // phi(q_t) S_t / phi(q_t) n_t of every token and query head, by chunks, S never materialised; phi(q_t) S_t / t for
 // signed phi. query [tokens, layers, heads, head_dim]; query head h reads KV head h / (heads / kv_heads).
-PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+// `start`: the state before the first token given (null: none), for going on with a live run.
+PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                    const PhiState* start = nullptr);
 
 }  // namespace savepoint

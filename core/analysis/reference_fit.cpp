@@ -3,10 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <deque>
 
 #include "core/analysis/fit_figures.h"
-#include "core/sidecar/reference_text.h"
+#include "core/analysis/reference_sequences.h"
 #include "core/model/error.h"
 #include "core/sidecar/step_queue.h"
 #include "core/state/safetensors.h"
@@ -15,19 +14,11 @@ namespace savepoint {
 
 namespace {
 
-using Sequences = std::vector<std::vector<TokenId>>;
-
-constexpr int64_t kBatchTokens = 256;  // of one forward pass: about a third of a second on two processors
 constexpr int64_t kResumedSequences = 4, kResumedPrefix = 128, kResumedTokens = 64;
 
 // What steps cost beside each other, for the progress bar: seconds on two processors.
-constexpr double kReadingCost = 0.2, kSamplingCost = 0.1, kForwardCost = 0.45, kMomentsCost = 0.07, kReadOutCost = 0.04,
-                 kMeasuringCost = 0.1, kDecompositionCost = 1, kResumeCost = 1, kFinishCost = 0.5;
-
-// Consecutive sequences of equal length that go through the model together.
-struct Batch {
-    size_t first = 0, count = 0;
-};
+constexpr double kForwardCost = 0.45, kMomentsCost = 0.07, kReadOutCost = 0.04, kMeasuringCost = 0.1,
+                 kDecompositionCost = 1, kResumeCost = 1, kFinishCost = 0.5;
 
 nlohmann::json described(const PcaSettings& pca) {
     return {{"group_size", pca.group_size},
@@ -39,26 +30,6 @@ nlohmann::json described(const PcaSettings& pca) {
             {"hidden_stride", pca.hidden_stride}};
 }
 
-std::vector<Batch> batches_of(const Sequences& sequences) {
-    std::vector<Batch> batches;
-    for (size_t i = 0; i < sequences.size(); ++i) {
-        const size_t length = sequences[i].size();
-        const bool joins = !batches.empty() && sequences[i - 1].size() == length &&
-                           static_cast<int64_t>((batches.back().count + 1) * length) <= kBatchTokens;
-        if (joins)
-            ++batches.back().count;
-        else
-            batches.push_back({i, 1});
-    }
-    return batches;
-}
-
-int64_t tokens_in(const Sequences& sequences) {
-    int64_t tokens = 0;
-    for (const auto& sequence : sequences) tokens += static_cast<int64_t>(sequence.size());
-    return tokens;
-}
-
 std::string ids_sha256(const Sequences& sequences) {
     std::string bytes;
     for (const auto& ids : sequences)
@@ -66,18 +37,23 @@ std::string ids_sha256(const Sequences& sequences) {
     return sha256_hex(bytes);
 }
 
+AnomalyChoice read_out_of(PhiKind kind) {
+    AnomalyChoice choice;
+    choice.phi.kind = kind;
+    return choice;
+}
+
 }  // namespace
 
 struct ReferenceFit::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, FitSettings asked)
         : model(model),
-          tokenizer(tokenizer),
-          settings(std::move(asked)),
-          pca(model.config(), settings.pca),
-          identity(model.config(), FeatureMap::identity),
-          elu1(model.config(), FeatureMap::elu1) {
+          pca(model.config(), asked.pca),
+          identity(model.config(), read_out_of(PhiKind::identity)),
+          elu1(model.config(), read_out_of(PhiKind::elu1)),
+          text(model, tokenizer, std::move(asked)) {
         hook_queries();
-        plan("reading " + settings.corpus, kReadingCost, [this] { read(); });
+        text.plan(*this, [this] { plan_all(); });
     }
 
     void hook_queries() {
@@ -89,60 +65,26 @@ struct ReferenceFit::Impl : StepQueue {
     }
 
     // Everything that follows is planned here at once, so that progress never steps back.
-    void read() {
-        const Corpus corpus = corpus_named(settings.corpus);
-        TokenSplit split = split_corpus(corpus, tokenizer, settings.sequence_length, settings.fit_tokens,
-                                        settings.calibration_tokens, settings.seed);
-        fit = std::move(split.fit);
-        held_out = std::move(split.held_out);
-        lay_out_as_reference_text(tokenizer, fit);
-        lay_out_as_reference_text(tokenizer, held_out);
-        settings.fit_tokens = tokens_in(fit);
-        settings.calibration_tokens = tokens_in(held_out);
-        if (settings.own_samples > 0) plan_samples(corpus);
+    void plan_all() {
         plan_fit();
         plan_calibration();
         plan_resuming();
         plan("writing down the figures", kFinishCost, [this] { finish(); });
     }
 
-    // The places of the samples are kept now, and filled when they have been drawn.
-    void plan_samples(const Corpus& corpus) {
-        const int64_t length = settings.own_sample_length;
-        auto starts = sample_starts(corpus, tokenizer, settings.own_samples, length, settings.seed);
-        settings.own_samples = static_cast<int64_t>(starts.size());
-        if (starts.empty()) return;
-        // First, so that no quantile is taken from them: short samples would fill the tail of the early positions
-        // alone.
-        fit.insert(fit.begin(), starts.size(), std::vector<TokenId>(static_cast<size_t>(length), 0));
-        samples.emplace(model, std::move(starts), length, settings.seed);
-        for (size_t i = 1; i < static_cast<size_t>(length); ++i) {
-            plan(counted("sampling from the model, token", i, static_cast<size_t>(length)), kSamplingCost,
-                 [this] { samples->step(); });
-        }
-        plan("sampling from the model", 0, [this] {
-            std::copy(samples->sequences().begin(), samples->sequences().end(), fit.begin());
-            samples.reset();
-        });
-    }
-
-    // All of it goes into the codecs. Of the anomaly references, the first texts give the moments and the others
-    // the quantiles, which need many texts: the tokens of one text rise and fall together.
+    // All of it goes into the codecs.
     void plan_fit() {
-        const std::vector<Batch> batches = batches_of(fit);
-        const size_t moments = std::min(batches.size(), std::max<size_t>(4, batches.size() * 2 / 5));
+        const std::vector<SequenceBatch> batches = batches_of(text.fit());
+        const size_t moments = ReferenceSequences::moment_batches(batches.size());
         for (size_t i = 0; i < batches.size(); ++i) {
-            const Batch batch = batches[i];
+            const SequenceBatch batch = batches[i];
             if (i == moments) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
-            plan(counted("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(fit, batch); });
+            plan(counted("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(text.fit(), batch); });
             plan(counted("moments of pass", i, batches.size()), kMomentsCost, [this] { add_moments(); });
-            for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
+            for (AnomalyFit* anomaly : {&identity, &elu1}) {
                 plan(counted("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
-                    each_read_out(map, [&](const at::Tensor& rows) {
-                        if (i < moments)
-                            anomaly(map).add(rows);
-                        else
-                            anomaly(map).calibrate(rows);
+                    each_read_out(*anomaly, [&](const at::Tensor& rows) {
+                        i < moments ? anomaly->add(rows) : anomaly->calibrate(rows);
                     });
                 });
             }
@@ -159,13 +101,14 @@ struct ReferenceFit::Impl : StepQueue {
     }
 
     void plan_calibration() {
-        const std::vector<Batch> batches = batches_of(held_out);
+        const std::vector<SequenceBatch> batches = batches_of(text.held_out());
         for (size_t i = 0; i < batches.size(); ++i) {
-            const Batch batch = batches[i];
-            plan(counted("calibration pass", i, batches.size()), kForwardCost, [=, this] { forward(held_out, batch); });
-            for (const FeatureMap map : {FeatureMap::identity, FeatureMap::elu1}) {
+            const SequenceBatch batch = batches[i];
+            plan(counted("calibration pass", i, batches.size()), kForwardCost,
+                 [=, this] { forward(text.held_out(), batch); });
+            for (AnomalyFit* anomaly : {&identity, &elu1}) {
                 plan(counted("calibrating on pass", i, batches.size()), kReadOutCost,
-                     [=, this] { each_read_out(map, [&](const at::Tensor& rows) { anomaly(map).calibrate(rows); }); });
+                     [=, this] { each_read_out(*anomaly, [&](const at::Tensor& rows) { anomaly->calibrate(rows); }); });
             }
             // Every second pass: figures need fewer tokens than quantiles.
             if (i % 2 == 0) plan(counted("measuring pass", i, batches.size()), kMeasuringCost, [this] { measure(); });
@@ -174,40 +117,39 @@ struct ReferenceFit::Impl : StepQueue {
 
     void plan_resuming() {
         const auto wanted = static_cast<size_t>(kResumedPrefix + kResumedTokens);
+        const Sequences& held_out = text.held_out();
         size_t planned_sequences = 0;
         for (size_t i = 0; i < held_out.size() && planned_sequences < kResumedSequences; ++i) {
             if (held_out[i].size() < wanted) continue;
             ++planned_sequences;
             plan("resuming from decoded states, " + std::to_string(planned_sequences), kResumeCost, [=, this] {
-                const std::vector<TokenId> tokens(held_out[i].begin(),
-                                                  held_out[i].begin() + static_cast<ptrdiff_t>(wanted));
+                const std::vector<TokenId>& ids = text.held_out()[i];
+                const std::vector<TokenId> tokens(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(wanted));
                 figures.add(resume_fidelity(model, *sidecar, tokens, kResumedPrefix));
             });
         }
     }
 
-    void forward(const Sequences& sequences, const Batch& batch) {
-        const auto first = sequences.begin() + static_cast<ptrdiff_t>(batch.first);
+    void forward(const Sequences& sequences, const SequenceBatch& batch) {
         ForwardOptions options;
         options.logits = Logits::none;
         options.hooks = &hooks;
-        rows = model.forward_batch(Sequences(first, first + static_cast<ptrdiff_t>(batch.count)), options).rows;
+        const Sequences together = sequences_of(sequences, batch);
+        rows = model.forward_batch(together, options).rows;
         query = at::stack(queries, 1);
-        length = static_cast<int64_t>(first->size());
+        length = static_cast<int64_t>(together.front().size());
     }
 
-    AnomalyFit& anomaly(FeatureMap map) { return map == FeatureMap::identity ? identity : elu1; }
-
     template <typename Take>
-    void each_read_out(FeatureMap map, const Take& take) {
+    void each_read_out(const AnomalyFit& anomaly, const Take& take) {
         for (int64_t from = 0; from < rows.tokens(); from += length) {
             const StateRows one = rows.slice(from, length);
-            take(read_out(query.slice(0, from, from + length), one.key, one.value, map));
+            take(anomaly.stream().next(query.slice(0, from, from + length), one.key, one.value).values);
         }
     }
 
     void add_moments() {
-        const int64_t first = std::min(settings.pca.exact_first_tokens, length);
+        const int64_t first = std::min(text.settings().pca.exact_first_tokens, length);
         for (int64_t from = 0; from < rows.tokens(); from += length) pca.add(rows.slice(from + first, length - first));
     }
 
@@ -228,9 +170,10 @@ struct ReferenceFit::Impl : StepQueue {
     }
 
     std::shared_ptr<const Sidecar> described_sidecar() const {
+        const FitSettings& settings = text.settings();
         SidecarInfo info;
         info.model_sha256 = model.weights().sha256();
-        info.data_sha256 = ids_sha256(fit);
+        info.data_sha256 = ids_sha256(text.fit());
         info.fitted_tokens = pca.tokens();
         info.seed = settings.seed;
         info.exact_first_tokens = settings.pca.exact_first_tokens;
@@ -249,12 +192,9 @@ struct ReferenceFit::Impl : StepQueue {
     void finish() { result = {described_sidecar(), identity.finish(), elu1.finish()}; }
 
     const Transformer& model;
-    const Tokenizer& tokenizer;
-    FitSettings settings;
     PcaFit pca;
     AnomalyFit identity, elu1;
-    std::optional<OwnSamples> samples;
-    Sequences fit, held_out;
+    ReferenceSequences text;
     Hooks hooks;
 
     std::vector<at::Tensor> queries;  // of the last pass, by layer

@@ -43,6 +43,9 @@ class ReferenceFit {
     std::unique_ptr<Impl> impl_;
 };
 
+// The reference of a choice that is fitted with the sidecar; null for any other.
+std::shared_ptr<const AnomalyReference> reference_of(const ReferenceFit::Result& fit, const AnomalyChoice& choice);
+
 // Both in one folder: sidecar.safetensors and reference.safetensors. load returns empty pointers when absent and
 // throws FileError when damaged or of another model.
 void save_fit(const std::string& folder, const ReferenceFit::Result& fit);

@@ -21,6 +21,8 @@ enum class StateForm { read_out, mean_query, rows, mean, singular_values, singul
 std::string to_string(StateForm form);
 StateForm form_from(const std::string& name);  // throws InputError that lists the names
 const std::vector<StateForm>& all_forms();
+// Of query heads; the other forms are of KV heads.
+inline bool is_read_out(StateForm form) { return form == StateForm::read_out || form == StateForm::mean_query; }
 inline bool is_matrix(StateForm form) { return form == StateForm::rows || form == StateForm::mean; }
 
 }  // namespace savepoint

@@ -11,7 +11,13 @@ namespace {
 constexpr int64_t kPiece = 64;                    // tokens of a background step
 constexpr int64_t kLivePiece = 8;                 // scoring a few at a time costs less than one by one
 constexpr int64_t kCatchUp = 32;                  // after a prompt, without a pause that is felt between two tokens
+constexpr int64_t kCostlyPiece = 4;               // of forms that cost a state a token
+constexpr int64_t kPrunedPiece = 8;               // each of which sums up a cache
 constexpr int64_t kMassPairs = int64_t{1} << 17;  // queries times keys of a step that adds up attention
+
+int64_t score_piece(const Desk& desk, int64_t of_read_outs) {
+    return is_read_out(desk.references.choice().form) ? of_read_outs : kCostlyPiece;
+}
 
 int64_t mass_piece(int64_t tokens) { return std::clamp<int64_t>(kMassPairs / std::max<int64_t>(1, tokens), 16, 128); }
 
@@ -20,6 +26,7 @@ int64_t mass_piece(int64_t tokens) { return std::clamp<int64_t>(kMassPairs / std
 void Analyses::clear() {
     run_.reset();
     scores_.clear();
+    pruned_.clear();
     latents_.clear();
     masses_.clear();
     trajectory_.clear();
@@ -45,7 +52,8 @@ bool Analyses::missing(const Desk& desk) const {
     const std::pair key(desk.current, desk.graph.path_length(desk.current));
     if (desk.watches_attention_mass && masses_.counted(desk, desk.current) < key.second) return true;
     if (!desk.fit.sidecar) return false;
-    if (desk.reference(desk.map) && !scored(desk, desk.current)) return true;
+    if (desk.references.active(desk) && !scored(desk, desk.current)) return true;
+    if (pruned_.behind(desk, desk.current)) return true;
     return trajectory_.stale(desk) || desk.projection.behind(desk) || !reconstructions_.contains(key);
 }
 
@@ -53,7 +61,7 @@ Step Analyses::step(Desk& desk) {
     if (!wanted(desk)) return Step::done;
     if (rows_missing(desk)) return awake_ ? Step::again : Step::done;
     const bool coded = desk.fit.sidecar != nullptr;
-    if (coded && (score(desk) || encode(desk) || place(desk) || follow(desk))) return Step::again;
+    if (coded && (score(desk) || prune(desk) || encode(desk) || place(desk) || follow(desk))) return Step::again;
     if (weigh(desk)) return Step::again;
     const Step step = coded ? reconstruct(desk) : Step::done;
     if (step == Step::done) awake_ = false;
@@ -82,14 +90,22 @@ bool Analyses::rows_missing(Desk& desk) {
 }
 
 bool Analyses::score(Desk& desk) {
-    if (!desk.reference(desk.map)) return false;
+    if (!desk.references.active(desk)) return false;
     stage_ = "scoring tokens";
-    const bool worked = scores_.advance(desk, desk.current, desk.map, kPiece);
+    const bool worked = scores_.advance(desk, desk.current, score_piece(desk, kPiece));
     const auto& shown = desk.publisher.anomaly();
-    const bool outdated = !shown || shown->thought != desk.current || shown->map != desk.map ||
+    const bool outdated = !shown || shown->thought != desk.current || shown->choice != desk.references.choice() ||
                           shown->tokens != desk.graph.path_length(desk.current);
     if (worked || outdated) publish_anomaly(desk);
     return worked;
+}
+
+bool Analyses::prune(Desk& desk) {
+    if (!pruned_.behind(desk, desk.current)) return false;
+    stage_ = "scoring the pruned cache";
+    pruned_.advance(desk, desk.current, kPrunedPiece);
+    publish_anomaly(desk);
+    return true;
 }
 
 bool Analyses::encode(Desk& desk) {
@@ -169,8 +185,8 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
 
 bool Analyses::behind(const Desk& desk, ThoughtId thought) const {
     if (!desk.fit.sidecar) return false;
-    return !desk.reference(desk.map) ||
-           desk.graph.path_length(thought) - scores_.scored(desk, thought, desk.map) >= kLivePiece;
+    return !desk.references.active(desk) ||
+           desk.graph.path_length(thought) - scores_.scored(desk, thought) >= kLivePiece;
 }
 
 bool Analyses::unweighed(const Desk& desk, ThoughtId thought) const {
@@ -178,7 +194,7 @@ bool Analyses::unweighed(const Desk& desk, ThoughtId thought) const {
 }
 
 void Analyses::catch_up(Desk& desk, ThoughtId thought) {
-    if (desk.reference(desk.map)) scores_.advance(desk, thought, desk.map, kCatchUp);
+    if (desk.references.active(desk)) scores_.advance(desk, thought, score_piece(desk, kCatchUp));
     for (const PathSpan& span : desk.graph.path(thought))
         if (latents_.advance(desk, span.thought, span.count, kCatchUp)) return;
 }
@@ -197,8 +213,8 @@ void Analyses::show_mass(Desk& desk) {
     desk.publisher.set_attention_mass(desk.watches_attention_mass ? masses_.view(desk, desk.current) : nullptr);
 }
 
-void Analyses::map_changed(Desk& desk) {
-    scores_.write_all(desk, desk.map);
+void Analyses::choice_changed(Desk& desk) {
+    scores_.write_all(desk);
     wake();
     show(desk);
 }
@@ -206,7 +222,7 @@ void Analyses::map_changed(Desk& desk) {
 double Analyses::progress(const Desk& desk) const {
     if (desk.current == 0) return 1;
     const auto length = static_cast<double>(std::max<int64_t>(1, desk.graph.path_length(desk.current)));
-    const auto scored = static_cast<double>(scores_.scored(desk, desk.current, desk.map));
+    const auto scored = static_cast<double>(scores_.scored(desk, desk.current));
     double encoded = 0;
     for (const PathSpan& span : desk.graph.path(desk.current))
         encoded += static_cast<double>(std::min(span.count, latents_.encoded(span.thought)));
@@ -224,7 +240,7 @@ std::vector<ThoughtId> Analyses::awaiting_rows(const Desk& desk) const {
 }
 
 bool Analyses::scored(const Desk& desk, ThoughtId thought) const {
-    return scores_.scored(desk, thought, desk.map) == desk.graph.path_length(thought);
+    return scores_.scored(desk, thought) == desk.graph.path_length(thought);
 }
 
 // A slider asks for this many times a second: the points stay what they are.
@@ -251,7 +267,9 @@ void Analyses::set_fidelity(Desk& desk, ThoughtId thought, const ResumeFidelity&
     if (desk.current == thought) desk.publisher.set_reconstruction(known->second);
 }
 
-void Analyses::publish_anomaly(Desk& desk) { desk.publisher.set_anomaly(scores_.view(desk, desk.current, desk.map)); }
+void Analyses::publish_anomaly(Desk& desk) {
+    desk.publisher.set_anomaly(pruned_.beside(desk, scores_.view(desk, desk.current)));
+}
 
 void Analyses::publish_trajectory(Desk& desk) {
     const auto view = trajectory_.view(desk, latents_);

@@ -11,6 +11,7 @@
 #include "core/sidecar/evaluate.h"
 #include "core/workbench/latents.h"
 #include "core/workbench/mass_book.h"
+#include "core/workbench/pruned_book.h"
 #include "core/workbench/reconstruction.h"
 #include "core/workbench/scores.h"
 #include "core/workbench/task.h"
@@ -36,7 +37,7 @@ class Analyses {
     void live(Desk& desk, ThoughtId thought);
     void show(Desk& desk);  // publishes what is already known of the current path
     void show_mass(Desk& desk);
-    void map_changed(Desk& desk);
+    void choice_changed(Desk& desk);  // scores are of another reference
     double progress(const Desk& desk) const;
     const std::string& stage() const { return stage_; }
 
@@ -54,6 +55,7 @@ class Analyses {
     bool place(Desk& desk);
     bool follow(Desk& desk);
     bool weigh(Desk& desk);
+    bool prune(Desk& desk);
     Step reconstruct(Desk& desk);
     void take_reconstruction(Desk& desk);
     bool behind(const Desk& desk, ThoughtId thought) const;     // of scores and latents, by enough to go on
@@ -63,6 +65,7 @@ class Analyses {
     void publish_trajectory(Desk& desk);
 
     ScoreBook scores_;
+    PrunedBook pruned_;
     LatentBook latents_;
     MassBook masses_;
     Trajectory trajectory_;

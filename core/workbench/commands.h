@@ -8,9 +8,10 @@
 #include <variant>
 #include <vector>
 
-#include "core/analysis/feature_map.h"
+#include "core/analysis/anomaly_choice.h"
 #include "core/analysis/fit_settings.h"
 #include "core/analysis/phi_ranking_settings.h"
+#include "core/analysis/pruning_settings.h"
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
 #include "core/sidecar/learned_settings.h"
@@ -99,8 +100,16 @@ struct ResumeEdit {
 };  // the branch beside the original
 
 // -- analyses -----------------------------------------------------------------------------------------------
-struct SetFeatureMap {
-    FeatureMap map;
+// What anomaly scores are made of, kept in the session. Where its reference is fitted it is used at once, else the old
+// one stays in use and Snapshot::reference says so.
+struct SetAnomalyChoice {
+    AnomalyChoice choice;
+};
+// Fits the reference of the choice that was asked for last, in the background, stores it and takes it into use.
+struct FitReference {};
+// Scores of the current path's states as a pruned cache would have them, beside the full ones: AnomalyView::pruned.
+struct SetPruning {
+    Pruning pruning;
 };
 // From which anomaly percentile on, 0..100, a token is marked; kept in the session.
 struct SetMarkThreshold {
@@ -222,16 +231,15 @@ struct DismissError {
 
 }  // namespace command
 
-using Command =
-    std::variant<command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken,
-                 command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
-                 command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
-                 command::SetFeatureMap, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume,
-                 command::FitSidecar, command::CompareCodecs, command::TryCodec, command::CompareRuns,
-                 command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::WatchAttentionMass,
-                 command::Diagnose, command::TrainCodec, command::RunExperiment, command::RankPhi,
-                 command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
-                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
-                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
+using Command = std::variant<
+    command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken, command::Stop,
+    command::Select, command::SetCurrent, command::RewindHere, command::Rename, command::SetNote, command::Bookmark,
+    command::RemoveThought, command::PreviewEdit, command::ResumeEdit, command::SetAnomalyChoice, command::FitReference,
+    command::SetPruning, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
+    command::CompareCodecs, command::TryCodec, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
+    command::ShowAttention, command::WatchAttentionMass, command::Diagnose, command::TrainCodec, command::RunExperiment,
+    command::RankPhi, command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
+    command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+    command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

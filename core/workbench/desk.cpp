@@ -25,10 +25,6 @@ const Sidecar& Desk::need_sidecar() const {
     return *fit.sidecar;
 }
 
-const AnomalyReference* Desk::reference(FeatureMap which) const {
-    return (which == FeatureMap::identity ? fit.identity : fit.elu1).get();
-}
-
 ThoughtGraph::Owner Desk::locate(const TokenRef& token) const {
     const int64_t length = graph.path_length(token.thought);
     if (token.position < 0 || token.position >= length) {
@@ -95,6 +91,7 @@ void Desk::replace_graph(ThoughtGraph replacement, ThoughtId now_current) {
 
 void Desk::adopt_fit(ReferenceFit::Result result) {
     fit = std::move(result);
+    references.sidecar_changed(*this);
     analyses.clear();
     projection.sidecar_changed();
     preview.clear();

@@ -24,6 +24,7 @@
 #include "core/workbench/preview.h"
 #include "core/workbench/projection_book.h"
 #include "core/workbench/publisher.h"
+#include "core/workbench/reference_book.h"
 #include "core/workbench/session_hold.h"
 #include "core/workbench/task.h"
 #include "core/workbench/workbench.h"
@@ -64,7 +65,8 @@ struct Desk {
     std::unique_ptr<LiveCache> scratch;  // what previews run on, so that generation need not restore
     ThoughtId current = 0, generating = 0;
     TokenRef selected;
-    FeatureMap map = FeatureMap::elu1;
+    ReferenceBook references;
+    Pruning pruning;
     double mark_threshold = kMarkThreshold;
     bool watches_attention_mass = false;
     TrajectoryChoice trajectory;
@@ -90,7 +92,6 @@ struct Desk {
 
     const LoadedModel& need_model() const;  // throws InputError
     const Sidecar& need_sidecar() const;    // throws InputError
-    const AnomalyReference* reference(FeatureMap which) const;
     const Transformer& transformer() const { return *need_model().transformer; }
     const Tokenizer& tokenizer() const { return *need_model().tokenizer; }
 

@@ -15,6 +15,7 @@
 #include "core/workbench/patch_task.h"
 #include "core/workbench/phi_ranking_task.h"
 #include "core/workbench/projection_task.h"
+#include "core/workbench/reference_task.h"
 #include "core/workbench/resume_task.h"
 #include "core/workbench/rows_task.h"
 #include "core/workbench/session_task.h"
@@ -112,10 +113,18 @@ class Handler {
         }
     }
 
-    void operator()(const command::SetFeatureMap& c) {
-        desk_.map = c.map;
+    void operator()(const command::SetAnomalyChoice& c) { desk_.references.want(desk_, c.choice); }
+    void operator()(const command::FitReference&) {
+        desk_.tasks.stop(TaskKind::reference);
+        desk_.tasks.add(std::make_unique<ReferenceTask>(desk_, desk_.references.wanted()));
+    }
+    void operator()(const command::SetPruning& c) {
+        if (c.pruning.count < 1 || c.pruning.count > kLargestPruning)
+            throw InputError("a pruned cache keeps at least one token");
+        desk_.pruning = c.pruning;
         desk_.publisher.touch();
-        desk_.analyses.map_changed(desk_);
+        desk_.analyses.wake();
+        desk_.analyses.show(desk_);
     }
     void operator()(const command::SetMarkThreshold& c) {
         if (!(c.percentile >= 0 && c.percentile <= 100))

@@ -4,19 +4,13 @@
 
 #include <algorithm>
 
+#include "core/workbench/attended_rows.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
 namespace {
 
 constexpr size_t kKept = 6;
-
-at::Tensor path_keys(const ThoughtGraph& graph, ThoughtId thought, int64_t tokens) {
-    std::vector<at::Tensor> keys;
-    for (const PathSpan& span : graph.path(thought, tokens))
-        keys.push_back(graph.at(span.thought).rows.key.narrow(0, 0, span.count));
-    return keys.size() == 1 ? keys[0] : at::cat(keys);
-}
 
 }  // namespace
 

@@ -16,6 +16,7 @@ Snapshot Publisher::first_parts() {
     parts.model = std::make_shared<const ModelView>();
     parts.sidecar = std::make_shared<const SidecarView>();
     parts.graph = std::make_shared<const GraphView>();
+    parts.reference = std::make_shared<const ReferenceView>();
     parts.jobs = std::make_shared<const std::vector<JobView>>();
     parts.log = std::make_shared<const std::vector<LogLine>>();
     return parts;
@@ -43,6 +44,11 @@ void Publisher::set_preview(std::shared_ptr<const PreviewView> view) {
 
 void Publisher::set_anomaly(std::shared_ptr<const AnomalyView> view) {
     parts_.anomaly = std::move(view);
+    touch();
+}
+
+void Publisher::set_reference(ReferenceView view) {
+    parts_.reference = std::make_shared<const ReferenceView>(std::move(view));
     touch();
 }
 
@@ -195,7 +201,8 @@ std::shared_ptr<const Snapshot> Publisher::build(Desk& desk, bool everything) {
 void Publisher::build_status(const Desk& desk, bool slow) {
     parts_.current = desk.current;
     parts_.selected = desk.selected;
-    parts_.feature_map = desk.map;
+    parts_.anomaly_choice = desk.references.choice();
+    parts_.pruning = desk.pruning;
     parts_.mark_threshold = desk.mark_threshold;
     parts_.watches_attention_mass = desk.watches_attention_mass;
     parts_.session = desk.session;

@@ -22,6 +22,7 @@ class Publisher {
     void set_latent(std::shared_ptr<const LatentView> view);
     void set_preview(std::shared_ptr<const PreviewView> view);
     void set_anomaly(std::shared_ptr<const AnomalyView> view);
+    void set_reference(ReferenceView view);
     void set_trajectory(std::shared_ptr<const TrajectoryView> view);
     void set_reconstruction(std::shared_ptr<const ReconstructionView> view);
     void set_drift(std::shared_ptr<const DriftView> view);

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+
+#include "core/workbench/attended_rows.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
@@ -32,85 +35,89 @@ void ScoreBook::forget(ThoughtId thought) {
     std::erase_if(runs_, [&](const auto& entry) { return entry.first.first == thought; });
 }
 
-const ScoreBook::Run* ScoreBook::find(ThoughtId thought, FeatureMap map) const {
-    const auto found = runs_.find({thought, map});
+const ScoreBook::Run* ScoreBook::find(ThoughtId thought, const AnomalyReference& reference) const {
+    const auto found = runs_.find({thought, reference.name()});
     return found == runs_.end() ? nullptr : &found->second;
 }
 
-bool ScoreBook::advance(Desk& desk, ThoughtId thought, FeatureMap map, int64_t tokens) {
+bool ScoreBook::advance(Desk& desk, ThoughtId thought, int64_t tokens) {
+    const auto in_use = desk.references.active(desk);
+    const AnomalyReference& reference = *in_use;
     for (const PathSpan& span : desk.graph.path(thought)) {
-        Run& run = runs_[{span.thought, map}];
+        const auto [entry, made] = runs_.try_emplace({span.thought, reference.name()});
+        Run& run = entry->second;
+        if (made) run.stream = reference.stream();
         if (run.scored >= span.count) continue;
         const Thought& owner = desk.graph.at(span.thought);
-        if (reach_prefix(desk, owner, run, map))
-            score(desk, owner, run, map, std::min(tokens, span.count - run.scored));
+        if (reach_prefix(desk, owner, run, reference))
+            score(desk, owner, run, reference, std::min(tokens, span.count - run.scored));
         return true;
     }
     return false;
 }
 
 // False: one piece of the prefix was added, and there is more (or its tokens are next).
-bool ScoreBook::reach_prefix(Desk& desk, const Thought& thought, Run& run, FeatureMap map) {
-    if (run.state.tokens >= thought.prefix) return true;
-    const Run* parent = find(thought.parent, map);
-    if (run.state.tokens == 0 && parent && parent->state.tokens == thought.prefix) {
-        run.state = parent->state;
+bool ScoreBook::reach_prefix(Desk& desk, const Thought& thought, Run& run, const AnomalyReference& reference) {
+    if (run.stream.tokens() >= thought.prefix) return true;
+    const Run* parent = find(thought.parent, reference);
+    if (run.stream.tokens() == 0 && parent && parent->stream.tokens() == thought.prefix) {
+        run.stream = parent->stream;
         return true;
     }
-    run.state.map = map;
-    const int64_t count = std::min(kPrefixPiece, thought.prefix - run.state.tokens);
-    const StateRows rows = desk.graph.path_rows(thought.id, run.state.tokens, count);
-    run.state.add_all(rows.key, rows.value);
+    const int64_t position = run.stream.tokens(), count = std::min(kPrefixPiece, thought.prefix - position);
+    const AttendedRows rows =
+        attended_rows(desk, thought.id, position, count, reference.choice().phi.rotary, !run.stream.skips_queries());
+    run.stream.skip(rows.query, rows.key, rows.value);
     return false;
 }
 
-void ScoreBook::score(Desk& desk, const Thought& thought, Run& run, FeatureMap map, int64_t count) {
+void ScoreBook::score(Desk& desk, const Thought& thought, Run& run, const AnomalyReference& reference, int64_t count) {
     const int64_t position = thought.prefix + run.scored;
-    const StateRows rows = desk.graph.path_rows(thought.id, position, count);
-    const auto ids = std::span(thought.tokens).subspan(run.scored, count);
-    const at::Tensor query = desk.transformer().queries(rows, ids);
-    run.state.map = map;
-    const at::Tensor read = read_out(query, rows.key, rows.value, map, position > 0 ? &run.state : nullptr);
-    run.state.add_all(rows.key, rows.value);
-
-    const AnomalyScores scores = desk.reference(map)->score(read, position);
+    const AttendedRows rows = attended_rows(desk, thought.id, position, count, reference.choice().phi.rotary);
+    const FormRows features = run.stream.next(rows.query, rows.key, rows.value);
+    const AnomalyScores scores = reference.score(features.values, position);
     append(run.percentile, scores.percentile);
     append(run.distance, scores.distance);
     append(run.token_percentile, scores.token_percentile);
     append(run.token_score, scores.token);
+    const int64_t* masked = features.masked.const_data_ptr<int64_t>();
+    run.masked.insert(run.masked.end(), masked, masked + count);
     const int64_t first = run.scored;
     run.scored += count;
-    if (map == desk.map) write(desk, thought.id, run.token_percentile, first);
+    write(desk, thought.id, run.token_percentile, first);
 }
 
-int64_t ScoreBook::scored(const Desk& desk, ThoughtId thought, FeatureMap map) const {
+int64_t ScoreBook::scored(const Desk& desk, ThoughtId thought) const {
+    const auto reference = desk.references.active(desk);
     int64_t total = 0;
+    if (!reference) return total;
     for (const PathSpan& span : desk.graph.path(thought)) {
-        const Run* run = find(span.thought, map);
+        const Run* run = find(span.thought, *reference);
         total += run ? std::min(run->scored, span.count) : 0;
         if (!run || run->scored < span.count) break;
     }
     return total;
 }
 
-std::shared_ptr<const AnomalyView> ScoreBook::view(const Desk& desk, ThoughtId thought, FeatureMap map) const {
-    const AnomalyReference* reference = desk.reference(map);
+std::shared_ptr<const AnomalyView> ScoreBook::view(const Desk& desk, ThoughtId thought) const {
+    const auto reference = desk.references.active(desk);
     if (!reference || thought == 0) return nullptr;
     auto view = std::make_shared<AnomalyView>();
     view->thought = thought;
-    view->map = map;
+    view->choice = reference->choice();
     view->tokens = desk.graph.path_length(thought);
     view->layers = reference->layers();
-    view->heads = reference->heads();
+    view->heads = reference->units();
     const int64_t cells = view->layers * view->heads;
     for (const PathSpan& span : desk.graph.path(thought)) {
-        const Run* run = find(span.thought, map);
+        const Run* run = find(span.thought, *reference);
         const int64_t count = run ? std::min(run->scored, span.count) : 0;
         if (count > 0) {
             append_part(view->percentile, run->percentile, count * cells);
             append_part(view->distance, run->distance, count * cells);
             append_part(view->token_percentile, run->token_percentile, count);
             append_part(view->token_score, run->token_score, count);
+            view->masked += std::accumulate(run->masked.begin(), run->masked.begin() + count, int64_t{0});
         }
         view->scored += count;
         if (count < span.count) break;
@@ -122,9 +129,12 @@ std::shared_ptr<const AnomalyView> ScoreBook::view(const Desk& desk, ThoughtId t
     return view;
 }
 
-void ScoreBook::write_all(Desk& desk, FeatureMap map) const {
+void ScoreBook::write_all(Desk& desk) const {
+    const auto reference = desk.references.active(desk);
+    if (!reference) return;
     for (const auto& [key, run] : runs_)
-        if (key.second == map && desk.graph.contains(key.first)) write(desk, key.first, run.token_percentile, 0);
+        if (key.second == reference->name() && desk.graph.contains(key.first))
+            write(desk, key.first, run.token_percentile, 0);
 }
 
 }  // namespace savepoint

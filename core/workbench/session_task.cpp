@@ -27,7 +27,8 @@ int64_t integer_or_zero(const nlohmann::json& object, const char* name) {
 
 nlohmann::json view_of(const Desk& desk, const std::string& app) {
     return {{"app", app},
-            {"feature_map", to_string(desk.map)},
+            {"anomaly_choice", to_string(desk.references.choice())},
+            {"pruning", to_string(desk.pruning)},
             {"mark_threshold", desk.mark_threshold},
             {"trajectory", {{"thoughts", desk.trajectory.thoughts}, {"group", desk.trajectory.group}}}};
 }
@@ -44,6 +45,21 @@ std::string text_or_empty(const nlohmann::json& object, const char* name) {
     if (!object.is_object()) return {};
     const auto found = object.find(name);
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// Older sessions name phi alone. What a foreign file says wrongly is passed over.
+void restore_choices(Desk& desk, const nlohmann::json& view) {
+    const std::string choice = text_or_empty(view, "anomaly_choice"), map = text_or_empty(view, "feature_map"),
+                      pruning = text_or_empty(view, "pruning");
+    try {
+        if (!choice.empty())
+            desk.references.want(desk, anomaly_choice_from(choice));
+        else if (!map.empty())
+            desk.references.want(desk, {.phi = {.kind = phi_from(map)}});
+        if (!pruning.empty()) desk.pruning = pruning_from(pruning);
+    } catch (const InputError& problem) {
+        desk.notices.warn(std::string("the session's choice of scores cannot be used: ") + problem.what());
+    }
 }
 
 bool is_there(const ThoughtGraph& graph, const TokenRef& token) {
@@ -115,8 +131,8 @@ void stop_session_tasks(Desk& desk) {
     desk.generations.clear();
     desk.after_rows.clear();
     desk.waiting_preview.reset();
-    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit, TaskKind::compare, TaskKind::experiment,
-                             TaskKind::ranking, TaskKind::train});
+    desk.tasks.stop_all_but({TaskKind::load, TaskKind::session, TaskKind::fit, TaskKind::reference, TaskKind::compare,
+                             TaskKind::experiment, TaskKind::ranking, TaskKind::train});
 }
 
 void start_new_session(Desk& desk) {
@@ -142,8 +158,7 @@ void open_session_folder(Desk& desk, const std::string& folder) {
     desk.replace_graph(std::move(contents.graph), contents.current);
     desk.session = {folder, false, text_or_empty(contents.view, "app"), desk.session.opened + 1, !lock};
     lock ? desk.hold.keep(lock) : desk.hold.look_only(folder, version);
-    const std::string map = text_or_empty(contents.view, "feature_map");
-    if (map == to_string(FeatureMap::identity) || map == to_string(FeatureMap::elu1)) desk.map = feature_map_from(map);
+    restore_choices(desk, contents.view);
     desk.mark_threshold = threshold_of(contents.view, desk.mark_threshold);
     restore_trajectory(desk, contents.view);
     restore_selection(desk, contents, selection_of(contents));

@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "core/analysis/feature_map.h"
+#include "core/analysis/anomaly_choice.h"
+#include "core/analysis/pruning_settings.h"
 #include "core/model/sampler_settings.h"
 #include "core/sidecar/edit.h"
 #include "core/state/edge_kind.h"
@@ -19,6 +20,7 @@
 #include "core/workbench/lens_view.h"
 #include "core/workbench/marks.h"
 #include "core/workbench/projection_view.h"
+#include "core/workbench/reference_view.h"
 
 namespace savepoint {
 
@@ -128,12 +130,17 @@ struct PreviewView {
 
 struct AnomalyView {
     ThoughtId thought = 0;
-    FeatureMap map = FeatureMap::elu1;
-    int64_t tokens = 0, layers = 0, heads = 0;
+    AnomalyChoice choice;
+    int64_t tokens = 0, layers = 0, heads = 0;  // heads: query heads, or KV heads, as the form has them
     // [tokens * layers * heads], token-major; the first `scored` tokens are valid
     int64_t scored = 0;
     std::vector<float> percentile, distance;
     std::vector<float> token_percentile, token_score;  // [tokens]
+    int64_t masked = 0;                                // quotients of these tokens whose denominator vanished
+    // The same of the states as a pruned cache has them; the first `pruned_scored` tokens are valid.
+    Pruning pruning;
+    int64_t pruned_scored = 0;
+    std::vector<float> pruned_percentile, pruned_distance, pruned_token_percentile;
 };
 
 struct TrajectoryPoint {
@@ -199,8 +206,8 @@ struct RateDistortionView {
     double replay_tokens_per_s = NAN;
 };
 
-// A codec on a thought's own path (command::TryCodec): the first `prefix` tokens decoded, those that follow compared; and
-// what the model says after the whole path, greedily, from its exact and from its decoded state.
+// A codec on a thought's own path (command::TryCodec): the first `prefix` tokens decoded, those that follow compared;
+// and what the model says after the whole path, greedily, from its exact and from its decoded state.
 struct CodecTrialView {
     ThoughtId thought = 0;
     CodecView codec;  // its figures on this path
@@ -271,7 +278,9 @@ struct Snapshot {
     std::shared_ptr<const PathView> path;        // of the current thought
     TokenRef selected;
     ThoughtId current = 0;
-    FeatureMap feature_map = FeatureMap::elu1;
+    AnomalyChoice anomaly_choice;                    // in use
+    std::shared_ptr<const ReferenceView> reference;  // never null
+    Pruning pruning;
     double mark_threshold = kMarkThreshold;  // percentile
     std::shared_ptr<const LatentView> latent;
     std::shared_ptr<const PreviewView> preview;

@@ -5,9 +5,10 @@
 namespace savepoint {
 
 bool is_background(TaskKind kind) {
-    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit || kind == TaskKind::project ||
-           kind == TaskKind::causal || kind == TaskKind::compare || kind == TaskKind::experiment ||
-           kind == TaskKind::ranking || kind == TaskKind::train;
+    return kind == TaskKind::rows || kind == TaskKind::analysis || kind == TaskKind::fit ||
+           kind == TaskKind::reference || kind == TaskKind::project || kind == TaskKind::causal ||
+           kind == TaskKind::compare || kind == TaskKind::experiment || kind == TaskKind::ranking ||
+           kind == TaskKind::train;
 }
 
 TaskList::~TaskList() {

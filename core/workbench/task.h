@@ -29,6 +29,7 @@ enum class TaskKind {
     causal,
     project,
     fit,
+    reference,
     compare,
     experiment,
     ranking,

@@ -3,6 +3,8 @@
 needs: the default sidecar (fixture default_sidecar)
 """
 import csv
+import json
+import math
 import tempfile
 
 from _savepoint import run, run_json
@@ -26,6 +28,32 @@ assert all(token["marked"] == (token["percentile"] >= 99.9) for token in ordinar
 few = run_json("score", "--prompt", "The meeting will be held on Tuesday.", "--threshold", "0")
 assert all(token["marked"] for token in few["tokens"]), few
 assert ordinary["fitted_tokens"] + ordinary["calibration_tokens"] >= 20000, ordinary
+assert ordinary["form"] == "read_out" and ordinary["detector"] == "mahalanobis" and ordinary["masked"] == 0, ordinary
+
+# The sums of a pruned cache beside the full ones: a window of everything is the whole.
+text = ("--prompt", "The meeting will be held on Tuesday.")
+whole = run_json("score", *text, "--prune", "window:100")
+assert all(abs(t["percentile"] - t["pruned_percentile"]) < 0.5 for t in whole["tokens"]), whole["tokens"]
+for pruning in ("heavy:2", "mass-weighted"):
+    pruned = run_json("score", *text, "--prune", pruning)
+    assert pruned["pruning"] == pruning
+    assert [t["percentile"] for t in pruned["tokens"]] == [t["percentile"] for t in whole["tokens"]]
+    assert any(abs(t["percentile"] - t["pruned_percentile"]) > 1 for t in pruned["tokens"]), pruned["tokens"]
+
+# Other choices: their reference is fitted once, on the sidecar's own text, and kept beside it.
+with tempfile.TemporaryDirectory() as data:
+    small = ("--data", data)
+    run("fit", *small, "--tokens", "2048", "--calibration-tokens", "1024", "--length", "128", "--own-samples", "0",
+        "--hidden-components", "32", "--group-size", "6")
+    choice = (*text, "--phi", "relu", "--form", "rows", "--detector", "knn", "--rotary", "after", *small)
+    first = run("score", *choice, "--json")
+    assert "fitting it, once" in first.err and "stored it in" in first.err, first.err
+    again = run("score", *choice, "--json")
+    assert again.err == "" and again.out == first.out, again.err
+    other = json.loads(first.out)
+    assert len(other["tokens"][0]["percentile_by_layer_head"][0]) == 3 and other["masked"] > 0  # KV heads
+    assert all(math.isfinite(t["score"]) for t in other["tokens"])
+
 with tempfile.TemporaryDirectory() as folder:
     session = f"{folder}/dose.savepoint"
     run_json("generate", "--prompt", "The capital of France is", "--greedy", "--max-tokens", "8", "--ignore-eos", "--session", session)

@@ -26,6 +26,12 @@ ModelConfig config_of() {
     return config;
 }
 
+AnomalyChoice choice_of(PhiKind kind) {
+    AnomalyChoice choice;
+    choice.phi.kind = kind;
+    return choice;
+}
+
 class Source {
    public:
     explicit Source(double memory = 0.3) : memory_(memory) {
@@ -48,7 +54,7 @@ class Source {
 };
 
 std::shared_ptr<const AnomalyReference> fit_on(const Source& source, int64_t sequences, int64_t tokens) {
-    AnomalyFit fit(config_of(), FeatureMap::elu1);
+    AnomalyFit fit(config_of(), {});
     for (int64_t i = 0; i < sequences; ++i) fit.add(source.sequence(tokens));
     fit.fit_moments();
     for (int64_t i = 0; i < sequences; ++i) fit.calibrate(source.sequence(tokens));
@@ -77,7 +83,7 @@ void check_same(const AnomalyScores& a, const AnomalyScores& b) {
 
 TEST_CASE("the distance is sqrt(y^T covariance^-1 y / head_dim) of the shrunk covariance") {
     const Source source;
-    AnomalyFit fit(config_of(), FeatureMap::identity);
+    AnomalyFit fit(config_of(), choice_of(PhiKind::identity));
     std::vector<at::Tensor> rows;
     for (int i = 0; i < 8; ++i) {
         const at::Tensor sequence = source.sequence(8);
@@ -87,7 +93,7 @@ TEST_CASE("the distance is sqrt(y^T covariance^-1 y / head_dim) of the shrunk co
     fit.fit_moments();
     for (int i = 0; i < 8; ++i) fit.calibrate(source.sequence(8));
     const auto fitted = fit.finish();
-    CHECK(fitted->map() == FeatureMap::identity);
+    CHECK(fitted->choice() == choice_of(PhiKind::identity));
     CHECK(fitted->fitted_tokens() == 64);
     CHECK(fitted->calibration_tokens() == 64);
 
@@ -120,7 +126,7 @@ TEST_CASE("squared distances of Gaussian text are chi-squared / head_dim") {
 
 TEST_CASE("percentiles of calibration text are uniform") {
     const Source source;
-    AnomalyFit fit(config_of(), FeatureMap::elu1);
+    AnomalyFit fit(config_of(), {});
     for (int i = 0; i < 100; ++i) fit.add(source.sequence(16));
     fit.fit_moments();
     std::vector<at::Tensor> held_out;
@@ -168,7 +174,7 @@ TEST_CASE("few calibration sequences do not make too many alarms") {
     const Source source;
     double above = 0;
     for (int round = 0; round < 20; ++round) {
-        AnomalyFit fit(config_of(), FeatureMap::elu1);
+        AnomalyFit fit(config_of(), {});
         for (int i = 0; i < 40; ++i) fit.add(source.sequence(4));
         fit.fit_moments();
         for (int i = 0; i < 6; ++i) fit.calibrate(source.sequence(4));
@@ -209,7 +215,7 @@ TEST_CASE("positions without a bucket of their own use the nearest one") {
     const at::Tensor x = source.sequence(1);
     check_same(reference().score(x, 16), reference().score(x, 5000));  // fitted up to [16,32)
 
-    AnomalyFit fit(config_of(), FeatureMap::elu1);
+    AnomalyFit fit(config_of(), {});
     for (int i = 0; i < 2; ++i) fit.add(source.sequence(16));  // [0,4) and [4,8): 8 samples each, 12 are needed
     fit.fit_moments();
     for (int i = 0; i < 4; ++i) fit.calibrate(source.sequence(16));
@@ -224,14 +230,25 @@ TEST_CASE("a reference comes back from its file as it was") {
     const TensorFile reopened = from_safetensors(to_safetensors(file), "reference.safetensors");
     const auto loaded = AnomalyReference::load(reopened, "anomaly.elu1.", "reference.safetensors");
     check_same(loaded->score(sequence, 0), reference().score(sequence, 0));
-    CHECK(loaded->map() == FeatureMap::elu1);
+    CHECK(loaded->choice() == AnomalyChoice());
     CHECK(loaded->fitted_tokens() == 150 * 32);
     CHECK(loaded->calibration_tokens() == 150 * 32);
     CHECK(loaded->layers() == kLayers);
-    CHECK(loaded->heads() == kHeads);
-    CHECK(loaded->head_dim() == kDim);
+    CHECK(loaded->units() == kHeads);
+    CHECK(loaded->width() == kDim);
     // The triangle alone is stored.
     CHECK(file.tensors.at("anomaly.elu1.whitening").size(2) == kDim * (kDim + 1) / 2);
+}
+
+TEST_CASE("a reference of an older version, which names its phi alone, is read") {
+    TensorFile file;
+    reference().save(file, "r.");
+    file.metadata = {{"r.map", "elu1"}};
+    file.tensors.erase("r.head_dim");
+    const auto loaded = AnomalyReference::load(file, "r.", "reference.safetensors");
+    CHECK(loaded->choice() == AnomalyChoice());
+    check_same(loaded->score(Source().sequence(40), 0), reference().score(Source().sequence(40), 0));
+    CHECK(loaded->phi()->features() == kDim);
 }
 
 TEST_CASE("a damaged reference is refused with the name of the file and the field") {
@@ -252,8 +269,14 @@ TEST_CASE("a damaged reference is refused with the name of the file and the fiel
         return false;
     };
     CHECK_FALSE(refused("", [](TensorFile&) {}));
-    CHECK(refused("map", [](TensorFile& f) { f.metadata.clear(); }));
-    CHECK(refused("map", [](TensorFile& f) { f.metadata["r.map"] = "relu"; }));
+    CHECK(refused("choice", [](TensorFile& f) { f.metadata.clear(); }));
+    CHECK(refused("choice", [](TensorFile& f) { f.metadata["r.choice"] = "relu"; }));
+    CHECK(refused("choice", [](TensorFile& f) { f.metadata["r.choice"] = "elu1.read_out.mahalanobis2"; }));
+    CHECK(refused("choice", [](TensorFile& f) { f.metadata["r.choice"] = "elu1.read_out.relative"; }));
+    CHECK(refused("phi.query", [](TensorFile& f) { f.metadata["r.choice"] = "hedgehog.read_out.mahalanobis"; }));
+    CHECK(refused("kept.0", [](TensorFile& f) { f.metadata["r.choice"] = "elu1.read_out.knn"; }));
+    CHECK(refused("components.mean", [](TensorFile& f) { f.metadata["r.choice"] = "elu1.rows.mahalanobis"; }));
+    CHECK(refused("head_dim", [](TensorFile& f) { f.tensors["r.head_dim"].fill_(1 << 20); }));
     for (const char* field :
          {"tokens", "fitted_buckets", "mean", "whitening", "calibrated_buckets", "quantiles", "token_quantiles"}) {
         const std::string name = field;
@@ -277,7 +300,7 @@ TEST_CASE("a damaged reference is refused with the name of the file and the fiel
 
 TEST_CASE("fitting out of order, on too little, or on another model's read-outs is refused") {
     const Source source;
-    AnomalyFit fit(config_of(), FeatureMap::elu1);
+    AnomalyFit fit(config_of(), {});
     CHECK_THROWS_AS(fit.calibrate(source.sequence(4)), InputError);
     CHECK_THROWS_AS(fit.add(source.sequence(4).slice(1, 1)), InputError);
     CHECK_THROWS_AS(fit.add(at::full({4, kLayers, kHeads, kDim}, NAN)), InputError);
@@ -289,11 +312,11 @@ TEST_CASE("fitting out of order, on too little, or on another model's read-outs 
     CHECK_THROWS_AS(fit.finish(), InputError);
     CHECK_THROWS_AS(reference().score(source.sequence(4).slice(3, 1), 0), InputError);
     CHECK_THROWS_AS(reference().score(source.sequence(4), -1), InputError);
-    CHECK_THROWS_AS(AnomalyFit(ModelConfig{}, FeatureMap::elu1), InputError);
+    CHECK_THROWS_AS(AnomalyFit(ModelConfig{}, {}), InputError);
 }
 
 TEST_CASE("heads that never vary are scored without NaN") {
-    AnomalyFit fit(config_of(), FeatureMap::elu1);
+    AnomalyFit fit(config_of(), {});
     const at::Tensor constant = at::ones({16, kLayers, kHeads, kDim});
     for (int i = 0; i < 5; ++i) fit.add(constant);
     fit.fit_moments();

@@ -139,12 +139,12 @@ TEST_CASE("latent edits") {
     }
 
     SUBCASE("the other feature map is scored on demand") {
-        shown = bench.after(command::SetFeatureMap{FeatureMap::identity}, true);
+        shown = bench.after(command::SetAnomalyChoice{{.phi = {.kind = PhiKind::identity}}}, true);
         REQUIRE(shown->anomaly);
-        CHECK(shown->anomaly->map == FeatureMap::identity);
+        CHECK(shown->anomaly->choice.phi.kind == PhiKind::identity);
         CHECK(shown->anomaly->scored == shown->anomaly->tokens);
         const auto identity = shown->anomaly->distance;
-        shown = bench.after(command::SetFeatureMap{FeatureMap::elu1}, true);
+        shown = bench.after(command::SetAnomalyChoice{}, true);
         CHECK(shown->anomaly->distance != identity);
         CHECK(shown->path->tokens.back()->anomaly == shown->anomaly->token_percentile.back());
     }

@@ -114,7 +114,8 @@ class Bench {
         std::unique_ptr<Bench>& bench = sidecar ? with : without;
         if (!bench) bench = ready(sidecar ? small_options() : options_without_sidecar());
         bench->after(command::NewSession{}, true);
-        bench->after(command::SetFeatureMap{FeatureMap::elu1});
+        bench->after(command::SetAnomalyChoice{});
+        bench->after(command::SetPruning{});
         bench->after(command::SetMarkThreshold{kMarkThreshold});
         for (const ErrorView& error : bench->now()->errors) bench->after(command::DismissError{error.id});
         return *bench;

@@ -56,7 +56,7 @@ TEST_CASE("tokens whose anomaly reaches the threshold are marked, and counted on
     CHECK(thought(*shown, root)->first_mark == 0);
     // Another feature map has other scores, and so other marks.
     bench.after(command::SetMarkThreshold{middle}, true);
-    check_marks(*bench.after(command::SetFeatureMap{FeatureMap::identity}, true), middle);
+    check_marks(*bench.after(command::SetAnomalyChoice{{.phi = {.kind = PhiKind::identity}}}, true), middle);
 
     for (const double wrong : {-1.0, 100.5, static_cast<double>(NAN)}) {
         bench.after(command::SetMarkThreshold{wrong}, true);

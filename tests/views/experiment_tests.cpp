@@ -58,6 +58,38 @@ void rank_feature_maps(ImGuiTestContext* ctx, Harness& h) {
 }  // namespace
 
 void register_experiment_tests(Harness& harness) {
+    add_program_test(harness, "another_anomaly_choice_is_fitted_and_cancelled", [](ImGuiTestContext* ctx, Harness& h) {
+        IM_CHECK(wait_until(ctx, kPatience, [&] { return h.snapshot()->sidecar->phase == Phase::ready; }));
+        generate_raw(ctx, h, "The sea is blue, because the water", 12);
+        h.window().shell().show_panel("Anomaly");
+        IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->anomaly && !h.snapshot()->status.busy; }));
+        ctx->ItemClick("//Anomaly/###choice");
+        ctx->ItemClick("//$FOCUSED/##phi");
+        ctx->ItemClick("//$FOCUSED/squared_relu");
+        ctx->PopupCloseAll();
+        const auto state = [&] { return h.snapshot()->reference->state; };
+        IM_CHECK(wait_until(ctx, 20, [&] { return state() == ReferenceView::State::absent; }));
+        ctx->ItemClick("//Anomaly/###fit");
+        IM_CHECK(wait_until(ctx, 60, [&] { return state() == ReferenceView::State::fitting; }));
+        ctx->Yield(3);
+        ctx->ItemClick("//Anomaly/Cancel##fit");
+        IM_CHECK(wait_until(ctx, 60, [&] { return state() == ReferenceView::State::absent; }));
+        IM_CHECK(h.snapshot()->anomaly->choice == AnomalyChoice());
+        // The pruned cache needs no reference of its own.
+        ctx->ItemClick("//Anomaly/###choice");
+        ctx->ItemClick("//$FOCUSED/##prune");
+        ctx->ItemClick("//$FOCUSED/attention mass");
+        ctx->PopupCloseAll();
+        IM_CHECK(wait_until(ctx, 60, [&] {
+            return h.snapshot()->anomaly && h.snapshot()->anomaly->pruned_scored == h.snapshot()->anomaly->tokens;
+        }));
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "anomaly-mass-weighted");
+        workbench(h).submit(command::SetPruning{});
+        workbench(h).submit(command::SetAnomalyChoice{});
+        for (const ErrorView& error : h.snapshot()->errors)
+            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+    });
     add_program_test(harness, "feature_maps_are_ranked", [](ImGuiTestContext* ctx, Harness& h) {
         rank_feature_maps(ctx, h);
         if (ctx->IsError()) return;

@@ -118,6 +118,79 @@ void register_marks(Harness& harness) {
     });
 }
 
+// What a workbench would show next: the choice has no reference; it is being fitted; a pruned cache beside the full
+// one.
+std::shared_ptr<Snapshot> with_reference(ReferenceView::State state, const AnomalyChoice& choice) {
+    auto snapshot = sample_snapshot();
+    ReferenceView view;
+    view.state = state, view.choice = choice;
+    view.progress = 0.37, view.stage = "states of pass 31 of 85";
+    snapshot->reference = std::make_shared<const ReferenceView>(view);
+    JobView job;
+    job.id = 77, job.name = "Fitting the anomaly reference";
+    snapshot->jobs = std::make_shared<const std::vector<JobView>>(std::vector{job});
+    return snapshot;
+}
+
+std::shared_ptr<Snapshot> with_pruned_scores() {
+    auto snapshot = sample_snapshot();
+    AnomalyView view = *snapshot->anomaly;
+    snapshot->pruning = view.pruning = {PruningKind::heavy, 16};
+    view.pruned_scored = view.scored;
+    view.masked = 12;
+    view.pruned_percentile = view.percentile, view.pruned_distance = view.distance;
+    for (float& percentile : view.pruned_percentile) percentile = std::min(100.0f, percentile + 20);
+    view.pruned_token_percentile = view.token_percentile;
+    for (float& percentile : view.pruned_token_percentile) percentile = 100 - percentile;
+    snapshot->anomaly = std::make_shared<const AnomalyView>(view);
+    return snapshot;
+}
+
+void register_choices(Harness& harness) {
+    add(harness, "anomaly_choices_are_clicked", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().show_panel("Anomaly");
+        ctx->Yield(3);
+        IM_CHECK(!ctx->ItemExists("//Anomaly/###fit"));
+        const auto choose = [&](const char* combo, const char* entry) {
+            ctx->ItemClick((std::string("//Anomaly/###choice")).c_str());
+            ctx->ItemClick((std::string("//$FOCUSED/") + combo).c_str());
+            ctx->ItemClick((std::string("//$FOCUSED/") + entry).c_str());
+            ctx->PopupCloseAll();
+            return last<command::SetAnomalyChoice>(h.submitted()).choice;
+        };
+        ctx->ItemClick("//Anomaly/###choice");
+        ctx->Yield(2);
+        picture_of_all(ctx, h, "anomaly-choices");
+        ctx->PopupCloseAll();
+        IM_CHECK(choose("##phi", "relu").phi.kind == PhiKind::relu);
+        IM_CHECK(choose("##phi", "identity").form == StateForm::mean);  // the default of signed phi
+        IM_CHECK(choose("##rotary", "after rotary").phi.rotary);
+        IM_CHECK(choose("##form", "singular_values").form == StateForm::singular_values);
+        IM_CHECK(choose("##detector", "lof").detector == DetectorKind::lof);
+        choose("##prune", "heavy hitters");
+        IM_CHECK(last<command::SetPruning>(h.submitted()).pruning.kind == PruningKind::heavy);
+
+        const AnomalyChoice wanted{{.kind = PhiKind::favor, .rotary = true}, StateForm::rows, DetectorKind::knn};
+        h.show(with_reference(ReferenceView::State::absent, wanted));
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "anomaly-no-reference");
+        ctx->ItemClick("//Anomaly/###fit");
+        IM_CHECK_EQ(count<command::FitReference>(h.submitted()), 1);
+        h.show(with_reference(ReferenceView::State::fitting, wanted));
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "anomaly-fitting");
+        ctx->ItemClick("//Anomaly/Cancel##fit");
+        IM_CHECK_EQ(last<command::CancelJob>(h.submitted()).job, 77);
+
+        h.show(with_pruned_scores());
+        ctx->Yield(3);
+        ctx->ItemClick("//Anomaly/cache/Kept");
+        ctx->ItemClick("//Anomaly/mode/Tokens");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "anomaly-pruned");
+    });
+}
+
 void register_prompt(Harness& harness) {
     add(harness, "prompt_generate_and_reply", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->SetRef("//Transcript");
@@ -357,6 +430,7 @@ void register_others(Harness& harness) {
 void register_panel_tests(Harness& harness) {
     register_transcript(harness);
     register_marks(harness);
+    register_choices(harness);
     register_prompt(harness);
     register_graph(harness);
     register_others(harness);

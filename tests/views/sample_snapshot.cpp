@@ -445,6 +445,9 @@ std::shared_ptr<Snapshot> sample_snapshot() {
     snapshot->latent = latent(snapshot->selected);
     snapshot->preview = preview(snapshot->selected);
     snapshot->anomaly = anomaly(tokens);
+    ReferenceView reference;
+    reference.state = ReferenceView::State::ready;
+    snapshot->reference = std::make_shared<const ReferenceView>(reference);
     snapshot->trajectory = trajectory();
     snapshot->projection = sample_projection(*snapshot->trajectory, 1);
     snapshot->reconstruction = reconstruction();

@@ -1,0 +1,94 @@
+// What scoring tokens as they come costs beside decoding them, choice by choice: bench_score_bench [CHOICE...]
+// A choice as its reference is named: elu1.read_out.mahalanobis (the default), relu.rows.knn, ... Each reference is
+// fitted on a little text first. Decoding and scoring take turns, eight tokens each, so that a busy machine slows both
+// alike.
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/analysis/choice_fit.h"
+#include "core/model/device.h"
+
+using namespace savepoint;
+
+namespace {
+
+constexpr int64_t kPrompt = 64, kPiece = 8, kPieces = 12;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+FitSettings little_text() {
+    FitSettings text;
+    text.sequence_length = 160;
+    text.fit_tokens = 160 * 12;
+    text.calibration_tokens = 160 * 4;
+    text.own_samples = 0;
+    return text;
+}
+
+std::vector<TokenId> ids_of(int64_t first, int64_t count) {
+    std::vector<TokenId> ids;
+    for (int64_t i = first; i < first + count; ++i) ids.push_back(1000 + 37 * static_cast<TokenId>(i));
+    return ids;
+}
+
+struct Cost {
+    double decoding = 0, scoring = 0;  // seconds
+};
+
+Cost measure(const Transformer& model, const AnomalyReference& reference) {
+    KvCache cache = model.make_cache(kPrompt + kPieces * kPiece);
+    FormStream stream = reference.stream();
+    const bool rotary = reference.choice().phi.rotary;
+    Cost cost;
+    const auto score = [&](const StateRows& rows, const std::vector<TokenId>& ids, int64_t position) {
+        at::Tensor query = model.queries(rows, ids), key = rows.key;
+        if (rotary) query = model.rotate(query, position), key = model.rotate(key, position);
+        reference.score(stream.next(query, key, rows.value).values, position);
+    };
+    const std::vector<TokenId> prompt = ids_of(0, kPrompt);
+    score(model.prefill(cache, prompt).rows, prompt, 0);
+    for (int64_t piece = 0; piece < kPieces; ++piece) {
+        const int64_t position = kPrompt + piece * kPiece;
+        const std::vector<TokenId> ids = ids_of(position, kPiece);
+        std::vector<StateRows> rows;
+        const double start = now();
+        for (const TokenId id : ids) rows.push_back(model.decode(cache, id).rows);
+        const double decoded = now();
+        score(concat(rows), ids, position);
+        cost.decoding += decoded - start;
+        cost.scoring += now() - decoded;
+    }
+    return cost;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    set_threads(0);
+    const char* path = std::getenv("SAVEPOINT_MODEL");
+    const std::string file = path ? path : SAVEPOINT_DEFAULT_MODEL;
+    const Transformer model(Weights::from_gguf(file));
+    const Tokenizer tokenizer(file);
+    std::vector<std::string> names(argv + 1, argv + argc);
+    if (names.empty())
+        names = {"elu1.read_out.mahalanobis", "elu1.read_out.knn", "relu.rows.mahalanobis",
+                 "elu1.singular_values.ecod"};
+    for (const std::string& name : names) {
+        const AnomalyChoice choice = anomaly_choice_from(name);
+        ChoiceFit fit(model, tokenizer, choice, std::make_shared<const Phi>(choice.phi, model.config().head_dim),
+                      little_text());
+        const double start = now();
+        while (!fit.done()) fit.step();
+        const double fitted = now() - start;
+        const Cost cost = measure(model, *fit.result());
+        constexpr double kTokens = kPieces * kPiece;
+        std::printf("{\"choice\": \"%s\", \"fit_s\": %.1f, \"decode_ms\": %.2f, \"score_ms\": %.2f, \"share\": %.3f}\n",
+                    name.c_str(), fitted, 1e3 * cost.decoding / kTokens, 1e3 * cost.scoring / kTokens,
+                    cost.scoring / cost.decoding);
+        std::fflush(stdout);
+    }
+}
