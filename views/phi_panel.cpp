@@ -195,12 +195,22 @@ std::vector<size_t> PhiPanel::sorted(const PhiRankingView& view) const {
 }
 
 void PhiPanel::draw_table(const PhiRankingView& view, ImVec2 size) {
-    constexpr ImGuiTableFlags flags = ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_ScrollY |
-                                      ImGuiTableFlags_Sortable | ImGuiTableFlags_SizingStretchProp;
-    if (!ImGui::BeginTable("ranking", static_cast<int>(kColumns.size()), flags, size)) return;
-    ImGui::TableSetupScrollFreeze(1, 1);
+    // All columns where there is room for them; else as wide as they are, to be scrolled.
+    const bool roomy = ImGui::GetContentRegionAvail().x >= 25 * em();
+    const ImGuiTableFlags flags =
+        ImGuiTableFlags_RowBg | ImGuiTableFlags_BordersInnerH | ImGuiTableFlags_ScrollY | ImGuiTableFlags_Sortable |
+        (roomy ? ImGuiTableFlags_SizingStretchProp : ImGuiTableFlags_ScrollX | ImGuiTableFlags_SizingFixedFit);
+    constexpr std::array<float, 6> kShares{7, 3.5f, 4.4f, 3.8f, 3.6f, 4};
+    ImGui::PushStyleVar(ImGuiStyleVar_CellPadding, {0.2f * em(), ImGui::GetStyle().CellPadding.y});
+    const bool drawn = ImGui::BeginTable("ranking", static_cast<int>(kColumns.size()), flags, size);
+    ImGui::PopStyleVar();
+    if (!drawn) return;
+    ImGui::TableSetupScrollFreeze(roomy ? 0 : 1, 1);
     for (size_t c = 0; c < kColumns.size(); ++c)
-        ImGui::TableSetupColumn(kColumns[c], c == 3 ? ImGuiTableColumnFlags_DefaultSort : 0, c == 0 ? 7 * em() : 0);
+        ImGui::TableSetupColumn(kColumns[c], c == 3 ? ImGuiTableColumnFlags_DefaultSort : 0,
+                                roomy    ? kShares[c]
+                                : c == 0 ? 7 * em()
+                                         : 0);
     ImGui::TableNextRow(ImGuiTableRowFlags_Headers);
     for (size_t c = 0; c < kColumns.size(); ++c) {
         ImGui::TableSetColumnIndex(static_cast<int>(c));
