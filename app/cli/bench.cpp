@@ -76,21 +76,20 @@ DecodeSpeed decode_speed(const OpenModel& model, const std::vector<TokenId>& pro
 
 // Decoding with capture, and the same while a codec codes what was said in batches beside it, in turns.
 nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenId>& prompt, const std::string& file) {
-    constexpr int64_t kBefore = 128, kBatch = 32;
+    constexpr int64_t kBefore = 128, kGenerated = 128, kBatch = 64;
     const auto loaded = load_codec(file, model.transformer.shared_weights());
-    const std::vector<TokenId> ids(prompt.begin(), prompt.begin() + kBefore + kDecoded);
-    KvCache cache = model.transformer.make_cache(kBefore + kDecoded);
+    const std::vector<TokenId> ids(prompt.begin(), prompt.begin() + kBefore + kGenerated);
+    KvCache cache = model.transformer.make_cache(kBefore + kGenerated);
     const StateRows before =
         model.transformer.prefill_chunked(cache, std::span(ids).first(static_cast<size_t>(kBefore)), 128).rows;
     std::vector<double> alone, encoding;
-    size_t bytes = 0;
     for (int repeat = 0; repeat < 5; ++repeat)
         for (const bool encode : {false, true}) {
             cache.truncate(kBefore);
             StateRows path = before;
             std::vector<StateRows> batch;
             const auto start = Clock::now();
-            for (int64_t i = 0; i < kDecoded; ++i) {
+            for (int64_t i = 0; i < kGenerated; ++i) {
                 ForwardOptions options;
                 options.capture = true;
                 batch.push_back(model.transformer.decode(cache, ids[static_cast<size_t>(kBefore + i)], options).rows);
@@ -99,19 +98,17 @@ nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenI
                 path = concat(batch);
                 batch.clear();
                 const int64_t end = path.tokens();
-                bytes += loaded.codec
-                             ->encode(coded_run(model.transformer, path, std::span(ids).first(static_cast<size_t>(end)),
-                                                end - kBatch))
-                             .size();
+                loaded.codec->encode(
+                    coded_run(model.transformer, path, std::span(ids).first(static_cast<size_t>(end)), end - kBatch));
             }
-            (encode ? encoding : alone).push_back(1000.0 * kDecoded / milliseconds_since(start));
+            (encode ? encoding : alone).push_back(1000.0 * kGenerated / milliseconds_since(start));
         }
     const double plain = quantile(alone, 0.5), coded = quantile(encoding, 0.5);
     return {{"codec", loaded.codec->name()},
             {"decode_exact_capture_tokens_per_s", plain},
             {"decode_exact_encoding_tokens_per_s", coded},
             {"share_of_time_encoding", 1 - coded / plain},
-            {"bytes_per_token", static_cast<double>(bytes) / (5 * kDecoded)}};
+            {"batch", kBatch}};
 }
 
 // Adding a branch to a graph, and bringing the live cache back to the middle of another path.
