@@ -133,13 +133,26 @@ void Shell::draw_dockspace() {
     }
     if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
     reset_layout_ = false;
+    ImGui::PushStyleColor(ImGuiCol_WindowBg, 0);  // as docked panels: Window has cleared to their colour
     ImGui::DockSpaceOverViewport(dockspace_, view, ImGuiDockNodeFlags_NoWindowMenuButton);
+    ImGui::PopStyleColor();
 }
+
+namespace {
+
+bool is_docked(const char* title) {
+    const ImGuiWindow* window = ImGui::FindWindowByName(title);
+    return window && window->DockIsActive;
+}
+
+}  // namespace
 
 void Shell::draw_panels(Frame& frame) {
     for (auto& panel : panels_) {
         if (!panel->open) continue;
         ImGui::SetNextWindowSize({30 * ImGui::GetFontSize(), 24 * ImGui::GetFontSize()}, ImGuiCond_FirstUseEver);
+        // Each layer of a software renderer costs as much as all the text: what is docked lies on cleared ground.
+        if (is_docked(panel->title())) ImGui::SetNextWindowBgAlpha(0);
         const bool visible = ImGui::Begin(
             panel->title(), &panel->open,
             ImGuiWindowFlags_NoCollapse | ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);

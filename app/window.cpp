@@ -208,7 +208,7 @@ void Window::draw_pixels() {
     glfwGetFramebufferSize(window_, &width, &height);
     if (options_.offscreen) graphics_->offscreen.bind(std::max(width, 1), std::max(height, 1));
     glViewport(0, 0, width, height);
-    const ImVec4 clear = ImGui::ColorConvertU32ToFloat4(views::palette::background);
+    const ImVec4 clear = ImGui::ColorConvertU32ToFloat4(views::palette::panel);  // the ground of docked panels
     glClearColor(clear.x, clear.y, clear.z, 1);
     glClear(GL_COLOR_BUFFER_BIT);
     ImGui_ImplOpenGL3_RenderDrawData(ImGui::GetDrawData());

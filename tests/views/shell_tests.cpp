@@ -2,6 +2,8 @@
 
 #include <imgui_internal.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "tests/views/harness.h"
@@ -61,7 +63,49 @@ void resize(ImGuiTestContext* ctx, Harness& h, int width, int height) {
     ctx->Yield(3);
 }
 
+// How often the window's pixels are drawn in a frame, over all: each triangle's area where it is not clipped.
+double overdraw() {
+    double pixels = 0;
+    for (const ImDrawList* list : ImGui::GetDrawData()->CmdLists)
+        for (const ImDrawCmd& command : list->CmdBuffer) {
+            const double room = std::max(0.0f, command.ClipRect.z - command.ClipRect.x) *
+                                std::max(0.0f, command.ClipRect.w - command.ClipRect.y);
+            double drawn = 0;
+            for (unsigned i = command.IdxOffset; i + 2 < command.IdxOffset + command.ElemCount; i += 3) {
+                const auto at = [&](unsigned k) {
+                    return list->VtxBuffer[static_cast<int>(command.VtxOffset + list->IdxBuffer[static_cast<int>(k)])]
+                        .pos;
+                };
+                const ImVec2 a = at(i), b = at(i + 1), c = at(i + 2);
+                drawn += std::min(0.5 * std::abs((b.x - a.x) * (c.y - a.y) - (c.x - a.x) * (b.y - a.y)), room);
+            }
+            pixels += drawn;
+        }
+    return pixels / (ImGui::GetIO().DisplaySize.x * ImGui::GetIO().DisplaySize.y);
+}
+
 void register_layout(Harness& harness) {
+    // A software renderer pays for every layer: panels lie on cleared ground until they float.
+    add(harness, "ground_is_drawn_once", [](ImGuiTestContext* ctx, Harness& h) {
+        h.window().shell().reset_layout();
+        ctx->Yield(6);
+        h.window().shell().show_panel("Jobs and log");
+        ctx->Yield(6);
+        double drawn = 0;  // what a frame draws is there between its end and the next one's beginning
+        ImGuiContextHook hook;
+        hook.Type = ImGuiContextHookType_RenderPost;
+        hook.UserData = &drawn;
+        hook.Callback = [](ImGuiContext*, ImGuiContextHook* self) {
+            *static_cast<double*>(self->UserData) = overdraw();
+        };
+        const ImGuiID id = ImGui::AddContextHook(ImGui::GetCurrentContext(), &hook);
+        ctx->Yield(2);
+        ImGui::RemoveContextHook(ImGui::GetCurrentContext(), id);
+        ctx->LogInfo("overdraw %.2f", drawn);
+        IM_CHECK_GT(drawn, 0.1);
+        IM_CHECK_LT(drawn, 2.0);
+        picture_of_all(ctx, h, "ground");
+    });
     add(harness, "panels_keep_their_shares_when_resized", [](ImGuiTestContext* ctx, Harness& h) {
         h.window().shell().reset_layout();
         ctx->Yield(6);
