@@ -17,6 +17,8 @@ namespace savepoint::cli {
 
 namespace {
 
+constexpr int64_t kJudgedTokens = 2176;  // of held-out text, 2,108 of them behind the first four of each sequence
+
 struct LensArguments {
     OneRunArguments run;
     bool tuned = false, decoded = false, refit = false;
@@ -32,8 +34,8 @@ std::shared_ptr<const TunedLens> tuned_lens(const Common& common, const OpenMode
     const std::string folder = fit_folder(common, model.weights->sha256()), path = tuned_lens_path(folder);
     if (!refit && std::filesystem::exists(path))
         return TunedLens::load(path, model.transformer.config(), model.weights->sha256());
-    LensText text = lens_text(model.tokenizer);
-    TunedLensFit fit(model.transformer, std::move(text.fit), std::move(text.held_out));
+    LensText text = lens_text(model.tokenizer, 8192, kJudgedTokens);
+    TunedLensFit fit(model.transformer, std::move(text.fit), std::move(text.held_out), /*judged_every=*/1);
     run_to_end(fit);
     const auto lens = fit.result();
     std::filesystem::create_directories(folder);

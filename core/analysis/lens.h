@@ -38,10 +38,11 @@ class TunedLens {
 // Fits it in short steps: a forward pass, a layer's equations, or a piece of the judgement on held-out text.
 class TunedLensFit {
    public:
-    // Sequences of one length; their first four tokens (attention sinks) are left out. Throws InputError when there are
-    // fewer tokens to fit on than the model has dimensions, or none held out.
+    // Sequences of one length; their first four tokens (attention sinks) are left out. It is judged on every
+    // `judged_every`-th token of the held-out ones: neighbours say nearly the same, and each costs two unembeddings a
+    // layer. Throws InputError when there are fewer tokens to fit on than the model has dimensions, or none held out.
     TunedLensFit(const Transformer& model, std::vector<std::vector<TokenId>> fit,
-                 std::vector<std::vector<TokenId>> held_out, double ridge = 1e-3);
+                 std::vector<std::vector<TokenId>> held_out, int64_t judged_every = 8, double ridge = 1e-3);
     bool step();  // false: done
     double progress() const;
     std::string stage() const;
@@ -51,16 +52,19 @@ class TunedLensFit {
     void add(const std::vector<TokenId>& sequence);
     void keep(const std::vector<TokenId>& sequence);
     void solve(int64_t layer);
-    void judge(int64_t layer);
+    void judge(int64_t piece, int64_t layer);
+    int64_t pieces() const;  // of the tokens that it is judged on
 
     const Transformer& model_;
     std::vector<std::vector<TokenId>> fit_, held_out_;
+    int64_t judged_every_;
     double ridge_;
     size_t next_fit_ = 0, next_held_out_ = 0;
     int64_t next_layer_ = 0, next_judged_ = 0, tokens_ = 0;
     at::Tensor squares_, products_;  // float64 [layers, d + 1, d + 1], [layers, d + 1, d]: x^T x, x^T (y - x)
     std::vector<at::Tensor> kept_;   // [tokens, layers, d] of held-out text
-    at::Tensor final_logits_;        // [held-out tokens, vocab]
+    at::Tensor final_logits_;        // [tokens of a piece, vocab]
+    std::vector<double> sum_logit_, sum_tuned_;  // [layers] of KL, nats
     std::shared_ptr<TunedLens> lens_ = std::make_shared<TunedLens>();
 };
 

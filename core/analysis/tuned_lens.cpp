@@ -13,8 +13,8 @@
 namespace savepoint {
 namespace {
 
-constexpr int64_t kSinks = 4;        // first tokens left out: their massive activations are like no other token's
-constexpr int64_t kJudgedEvery = 8;  // of held-out tokens: neighbours say nearly the same
+constexpr int64_t kSinks = 4;   // first tokens left out: their massive activations are like no other token's
+constexpr int64_t kPiece = 32;  // tokens whose logits are held at once
 constexpr int64_t kLength = 128;
 constexpr uint64_t kSeed = 11;
 constexpr const char* kFormat = "savepoint-tuned-lens";
@@ -77,13 +77,17 @@ std::shared_ptr<const TunedLens> TunedLens::load(const std::string& path, const 
 }
 
 TunedLensFit::TunedLensFit(const Transformer& model, std::vector<std::vector<TokenId>> fit,
-                           std::vector<std::vector<TokenId>> held_out, double ridge)
-    : model_(model), fit_(std::move(fit)), held_out_(std::move(held_out)), ridge_(ridge) {
+                           std::vector<std::vector<TokenId>> held_out, int64_t judged_every, double ridge)
+    : model_(model),
+      fit_(std::move(fit)),
+      held_out_(std::move(held_out)),
+      judged_every_(std::max<int64_t>(judged_every, 1)),
+      ridge_(ridge) {
     const ModelConfig& c = model.config();
     int64_t tokens = 0;
     for (const auto* part : {&fit_, &held_out_})
         for (const auto& sequence : *part)
-            if (static_cast<int64_t>(sequence.size()) <= kSinks + kJudgedEvery)
+            if (static_cast<int64_t>(sequence.size()) <= kSinks + 8)
                 throw InputError("tuned lens: sequences of more than 12 tokens are needed");
     for (const auto& sequence : fit_) tokens += static_cast<int64_t>(sequence.size()) - kSinks;
     if (tokens <= c.d_model || held_out_.empty())
@@ -95,6 +99,7 @@ TunedLensFit::TunedLensFit(const Transformer& model, std::vector<std::vector<Tok
     lens_->bias_ = at::zeros({c.layers, c.d_model});
     lens_->figures_.kl_logit.assign(static_cast<size_t>(c.layers), 0);
     lens_->figures_.kl_tuned = lens_->figures_.kl_logit;
+    sum_logit_ = sum_tuned_ = std::vector<double>(static_cast<size_t>(c.layers), 0);
 }
 
 bool TunedLensFit::step() {
@@ -111,8 +116,18 @@ bool TunedLensFit::step() {
         solve(next_layer_++);
         return true;
     }
-    if (next_judged_ < layers) judge(next_judged_++);
-    return next_judged_ < layers;
+    if (next_judged_ < pieces() * layers) {
+        judge(next_judged_ / layers, next_judged_ % layers);
+        ++next_judged_;
+    }
+    return next_judged_ < pieces() * layers;
+}
+
+int64_t TunedLensFit::pieces() const {
+    int64_t tokens = 0;
+    for (const auto& sequence : held_out_)
+        tokens += (static_cast<int64_t>(sequence.size()) - kSinks + judged_every_ - 1) / judged_every_;
+    return (tokens + kPiece - 1) / kPiece;
 }
 
 void TunedLensFit::add(const std::vector<TokenId>& sequence) {
@@ -129,7 +144,7 @@ void TunedLensFit::add(const std::vector<TokenId>& sequence) {
 
 void TunedLensFit::keep(const std::vector<TokenId>& sequence) {
     const at::Tensor states = run_states(model_, sequence);
-    kept_.push_back(states.index_select(0, at::arange(0, states.size(0), kJudgedEvery)).clone());
+    kept_.push_back(states.index_select(0, at::arange(0, states.size(0), judged_every_)).clone());
 }
 
 void TunedLensFit::solve(int64_t layer) {
@@ -142,17 +157,22 @@ void TunedLensFit::solve(int64_t layer) {
     lens_->bias_[layer].copy_(solution[d].to(at::kFloat));
 }
 
-void TunedLensFit::judge(int64_t layer) {
+void TunedLensFit::judge(int64_t piece, int64_t layer) {
     const int64_t last = model_.config().layers - 1;
     const at::Tensor states = kept_.size() == 1 ? kept_.front() : at::cat(kept_);
     if (kept_.size() > 1) kept_ = {states};
-    if (!final_logits_.defined()) final_logits_ = model_.unembed(states.select(1, last).contiguous());
-    const at::Tensor here = states.select(1, layer).contiguous();
-    const auto mean_kl = [&](const at::Tensor& resid) {
-        return kl_divergence(final_logits_, model_.unembed(resid)).mean().item<float>();
+    const at::Tensor some = states.slice(0, piece * kPiece, std::min((piece + 1) * kPiece, states.size(0)));
+    if (layer == 0) final_logits_ = model_.unembed(some.select(1, last).contiguous());
+    const at::Tensor here = some.select(1, layer).contiguous();
+    const auto sum_kl = [&](const at::Tensor& resid) {
+        return kl_divergence(final_logits_, model_.unembed(resid)).sum().item<double>();
     };
-    lens_->figures_.kl_logit[static_cast<size_t>(layer)] = mean_kl(here);
-    lens_->figures_.kl_tuned[static_cast<size_t>(layer)] = mean_kl(lens_->apply(here, layer));
+    const auto at = static_cast<size_t>(layer);
+    sum_logit_[at] += sum_kl(here);
+    sum_tuned_[at] += sum_kl(lens_->apply(here, layer));
+    const auto judged = static_cast<double>(states.size(0));
+    lens_->figures_.kl_logit[at] = static_cast<float>(sum_logit_[at] / judged);
+    lens_->figures_.kl_tuned[at] = static_cast<float>(sum_tuned_[at] / judged);
     lens_->figures_.fitted_tokens = tokens_;
     lens_->figures_.held_out_tokens = states.size(0);
 }
@@ -163,7 +183,7 @@ double TunedLensFit::progress() const {
     return 0.6 * share(static_cast<double>(next_fit_ + next_held_out_),
                        static_cast<double>(fit_.size() + held_out_.size())) +
            0.1 * share(static_cast<double>(next_layer_), layers) +
-           0.3 * share(static_cast<double>(next_judged_), layers);
+           0.3 * share(static_cast<double>(next_judged_), static_cast<double>(pieces()) * layers);
 }
 
 std::string TunedLensFit::stage() const {
@@ -171,11 +191,12 @@ std::string TunedLensFit::stage() const {
     if (next_fit_ < fit_.size()) return "text " + std::to_string(next_fit_ + 1) + " of " + std::to_string(fit_.size());
     if (next_held_out_ < held_out_.size()) return "held-out text";
     if (next_layer_ < model_.config().layers) return "fitting layer " + std::to_string(next_layer_ + 1) + of;
-    return "judging layer " + std::to_string(next_judged_ + 1) + of;
+    const int64_t layer = next_judged_ % model_.config().layers;
+    return "judging layer " + std::to_string(layer + 1) + of;
 }
 
 std::shared_ptr<const TunedLens> TunedLensFit::result() const {
-    if (next_judged_ < model_.config().layers) throw InputError("tuned lens: it is not fitted yet");
+    if (next_judged_ < pieces() * model_.config().layers) throw InputError("tuned lens: it is not fitted yet");
     return lens_;
 }
 

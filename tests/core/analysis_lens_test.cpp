@@ -34,7 +34,7 @@ LensMap seen(const at::Tensor& states, std::shared_ptr<const TunedLens> tuned = 
 const TunedLensFit& small_fit() {
     static const auto fit = [] {
         LensText text = lens_text(shared_tokenizer(), 1536, 128);
-        auto made = std::make_unique<TunedLensFit>(shared_model(), text.fit, text.held_out, 1e-2);
+        auto made = std::make_unique<TunedLensFit>(shared_model(), text.fit, text.held_out, /*judged_every=*/3, 1e-2);
         double before = -1;
         while (made->step()) {
             CHECK(made->progress() >= before);
@@ -121,7 +121,16 @@ TEST_CASE("tuned lens: the least squares solution, which is the logit lens at th
                              sea().rows.hidden.select(1, 29) /
                                  sea().rows.hidden.select(1, 29).square().mean(-1, true).sqrt()) < 1e-3f);
     CHECK(lens->figures().kl_tuned[29] < 1e-3f);
-    CHECK(lens->figures().held_out_tokens == 16);
+    CHECK(lens->figures().held_out_tokens == 42);  // more than are judged at once
+
+    // Its figure is the mean over those tokens.
+    KvCache cache = shared_model().make_cache(128);
+    const auto held_out = lens_text(shared_tokenizer(), 1536, 128).held_out.front();
+    const at::Tensor kept = shared_model().prefill(cache, held_out).rows.hidden.narrow(0, 4, 124).slice(0, 0, 124, 3);
+    const at::Tensor mean = kl_divergence(shared_model().unembed(kept.select(1, 29).contiguous()),
+                                          shared_model().unembed(kept.select(1, 20).contiguous()))
+                                .mean();
+    CHECK(lens->figures().kl_logit[20] == doctest::Approx(mean.item<double>()).epsilon(1e-3));
 }
 
 TEST_CASE(
