@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "core/analysis/builtin_names.h"
+#include "views/injection_plot.h"
 #include "views/palette.h"
 #include "views/widgets.h"
 
@@ -217,6 +218,33 @@ void ExperimentPanel::draw_summary(const ExperimentResult& result) {
     tooltip("Normal texts that detectors were fitted on, and texts that they were judged on.");
 }
 
+void ExperimentPanel::draw_found(const ExperimentResult& result, float room) {
+    const bool injection = !result.injection.curves.empty();
+    if (injection) {
+        static const std::string kPlots[] = {"ROC", "Score by token", "Texts above"};
+        segmented("plot", kPlots, plot_, 0, {},
+                  "ROC curves of the whole text's scores; or, token by token, the mean score of the injected texts, or "
+                  "how many of them are above the 95th percentile of normal ones.");
+    }
+    const int plot = injection ? plot_ : 0;
+    const float top = std::max((injection ? 10 : 11) * em(), 0.36f * room), width = ImGui::GetContentRegionAvail().x;
+    if (ImGui::BeginChild("found", {0, top})) {
+        if (plot == 0)
+            draw_curves(result, {std::min(top, 0.5f * width), top - em()});
+        else
+            draw_injection_plot(result.injection, plot == 1 ? InjectionMeasure::mean : InjectionMeasure::above,
+                                {0.56f * width, top - 0.5f * em()});
+        ImGui::SameLine();
+        ImGui::BeginGroup();
+        if (plot == 0)
+            draw_summary(result);
+        else
+            draw_injection_table(result.injection);
+        ImGui::EndGroup();
+    }
+    ImGui::EndChild();
+}
+
 void ExperimentPanel::sort_rows(const ExperimentResult& result) {
     order_.clear();
     for (size_t i = 0; i < result.rows.size(); ++i)
@@ -327,16 +355,7 @@ void ExperimentPanel::draw(Frame& frame) {
         ImGui::TextDisabled("Rows appear here as they are judged.");
         return;
     }
-    const float room = ImGui::GetContentRegionAvail().y, top = std::max(11 * em(), 0.36f * room);
-    const float side = std::min(top, 0.5f * ImGui::GetContentRegionAvail().x);
-    if (ImGui::BeginChild("found", {0, top})) {
-        draw_curves(result, {side, top - em()});
-        ImGui::SameLine();
-        ImGui::BeginGroup();
-        draw_summary(result);
-        ImGui::EndGroup();
-    }
-    ImGui::EndChild();
+    draw_found(result, ImGui::GetContentRegionAvail().y);
     ImGui::SetNextItemWidth(14 * em());
     if (ImGui::InputTextWithHint("##filter", "Filter choices", &filter_)) sorted_ = nullptr;
     const float left = ImGui::GetContentRegionAvail().y;

@@ -31,6 +31,7 @@ class ExperimentPanel : public Panel {
     void draw_export(Frame& frame);
     void draw_progress(const ExperimentView& view) const;
     std::vector<Curve> curves(const ExperimentResult& result) const;
+    void draw_found(const ExperimentResult& result, float room);
     void draw_curves(const ExperimentResult& result, ImVec2 size);
     void draw_summary(const ExperimentResult& result);
     void draw_table(const ExperimentResult& result, ImVec2 size);
@@ -43,6 +44,7 @@ class ExperimentPanel : public Panel {
     std::vector<int64_t> order_;
     const ExperimentResult* sorted_ = nullptr;
     int sort_column_ = 1;
+    int plot_ = 0;  // ROC curves, or of injections the mean score by token, or the texts above the percentile
     bool descending_ = true;
 };
 

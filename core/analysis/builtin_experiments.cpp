@@ -2,10 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cctype>
+#include <numeric>
+#include <set>
 #include <sstream>
+#include <utility>
 
 #include "assets.h"
+#include "core/analysis/framing.h"
 #include "core/model/error.h"
 #include "core/model/sampler.h"
 #include "core/sidecar/fit.h"
@@ -18,6 +23,7 @@ namespace {
 constexpr int64_t kInjections = 120;  // pairs of gibberish_N and repetition_N
 constexpr int64_t kCleanTokens = 32;  // before what is injected
 constexpr int64_t kRepeated = 3;
+constexpr int64_t kInjected[] = {1, 2, 4, 8};
 
 std::vector<std::string> fields_of(const std::string& line, char separator) {
     std::vector<std::string> out;
@@ -130,8 +136,11 @@ std::vector<LabelledText> hallucination() {
     return out;
 }
 
-std::vector<LabelledText> injected(const Tokenizer& tokenizer, bool repetition, int64_t tokens, uint64_t seed) {
-    const auto clean = plain_texts(tokenizer, {kCleanTokens + tokens}, kInjections, seed);
+// gibberish_N, repetition_N and, mid-text, those with _mid: normal texts are one length there, whatever N is.
+std::vector<LabelledText> injected(const Tokenizer& tokenizer, bool repetition, int64_t tokens, bool mid,
+                                   uint64_t seed) {
+    const int64_t length = mid ? kPlainTokens : kCleanTokens + tokens;
+    const auto clean = plain_texts(tokenizer, {length}, kInjections, seed, PlainUse::experiment);
     std::vector<LabelledText> out;
     for (size_t i = 0; i < clean.size(); ++i)
         for (const bool anomalous : {false, true}) {
@@ -145,10 +154,17 @@ std::vector<LabelledText> injected(const Tokenizer& tokenizer, bool repetition, 
             }
             text.text = tokenizer.decode(text.ids);
             text.anomalous = anomalous;
+            text.injected_at = kCleanTokens;
+            text.injected = tokens;
             text.group = std::to_string(i);
             out.push_back(std::move(text));
         }
     return out;
+}
+
+PlainUse use_of(const std::vector<TokenId>& beginning) {
+    return std::accumulate(beginning.begin(), beginning.end(), int64_t{0}) % 2 == 0 ? PlainUse::experiment
+                                                                                    : PlainUse::background;
 }
 
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
@@ -168,11 +184,14 @@ const std::vector<BuiltinExperiment>& builtin_experiments() {
             {"system_prompt", "answers that break the system prompt's rule against those that follow it"},
             {"deception", "told to answer falsely against truthfully, the same questions"},
             {"hallucination", "the model's own answers to short questions: wrong against right"}};
-        for (const char* tokens : {"1", "2", "4", "8"}) {
-            list.push_back({std::string("gibberish_") + tokens, "random tokens at the end of plain text"});
-            list.push_back(
-                {std::string("repetition_") + tokens, "three tokens over and over at the end of plain text"});
-        }
+        // Mid-text first: the others are beginnings of its texts.
+        for (const int64_t tokens : kInjected)
+            for (const auto& [name, what] :
+                 {std::pair{"gibberish_", "random tokens "}, {"repetition_", "three tokens over and over "}}) {
+                const std::string full = name + std::to_string(tokens);
+                list.push_back({full + "_mid", std::string(what) + "mid-text, which goes on for 16 tokens or more"});
+                list.push_back({full, std::string(what) + "at the end of plain text"});
+            }
         return list;
     }();
     return all;
@@ -191,7 +210,8 @@ std::vector<LabelledText> builtin_texts(const std::string& name, const Tokenizer
     if (name == "system_prompt") return system_prompt();
     if (name == "deception") return deception();
     if (name == "hallucination") return hallucination();
-    return injected(tokenizer, name.starts_with("repetition"), std::stoll(name.substr(name.find('_') + 1)), seed);
+    return injected(tokenizer, name.starts_with("repetition"), std::stoll(name.substr(name.find('_') + 1)),
+                    name.ends_with("_mid"), seed);
 }
 
 MinimalPair minimal_pair(const std::string& line, const std::string& file) {
@@ -204,26 +224,39 @@ MinimalPair minimal_pair(const std::string& line, const std::string& file) {
 }
 
 std::vector<std::vector<TokenId>> plain_texts(const Tokenizer& tokenizer, const std::vector<int64_t>& lengths,
-                                              int64_t count, uint64_t seed) {
+                                              int64_t count, uint64_t seed, PlainUse use) {
     if (lengths.empty()) throw InputError("experiment: no lengths for plain texts");
     const Corpus corpus = fortunes_corpus();
     std::vector<std::vector<TokenId>> out;
+    std::set<std::vector<TokenId>> used;  // beginnings: the corpus tells some stories twice
     for (size_t i = 0; static_cast<int64_t>(out.size()) < count && i < 100 * corpus.documents.size(); ++i) {
         const std::string& document = corpus.documents[mixed({seed, 0xB6, i}) % corpus.documents.size()];
-        const auto length = static_cast<size_t>(lengths[out.size() % lengths.size()]);
+        const int64_t length = lengths[out.size() % lengths.size()];
         std::vector<TokenId> ids;
         try {
             ids = tokenizer.encode_start(std::string_view(document).substr(0, 4096), /*parse_special=*/false);
         } catch (const InputError&) {
             continue;  // not UTF-8, or cut inside a character
         }
-        if (ids.size() < length) continue;
-        ids.resize(length);
+        if (static_cast<int64_t>(ids.size()) < std::max(length, kPlainTokens)) continue;
+        const std::vector<TokenId> beginning(ids.begin(), ids.begin() + kPlainTokens);
+        if (use_of(beginning) != use) continue;
+        const bool again = !used.insert(beginning).second;
+        if (again && i < 20 * corpus.documents.size()) continue;  // twice where there are not enough
+        ids.resize(static_cast<size_t>(length));
         out.push_back(std::move(ids));
     }
     if (static_cast<int64_t>(out.size()) < count)
         throw InputError("experiment: the corpus has too few texts of the lengths asked for");
     return out;
+}
+
+std::vector<int64_t> injection_ends(int64_t injected_at, int64_t length) {
+    std::vector<int64_t> ends;
+    for (const int64_t tokens : kInjected)
+        if (injected_at >= 0 && injected_at + tokens < length) ends.push_back(injected_at + tokens);
+    ends.push_back(length);
+    return ends;
 }
 
 std::vector<TokenId> greedy_answer(const Transformer& model, const Tokenizer& tokenizer,
@@ -237,7 +270,7 @@ std::vector<TokenId> greedy_answer(const Transformer& model, const Tokenizer& to
     std::vector<TokenId> answer;
     for (int64_t i = 0; i < most; ++i) {
         const TokenId next = sample(logits, greedy, i);
-        if (tokenizer.ends_generation(next)) break;
+        if (ends_answer(tokenizer, next)) break;
         answer.push_back(next);
         logits = model.decode(cache, next, options).logits.reshape({-1});
     }

@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <deque>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "core/analysis/builtin_experiments.h"
 #include "core/analysis/experiment_judge.h"
 #include "core/analysis/experiment_run.h"
+#include "core/analysis/framing.h"
 #include "core/analysis/hedgehog_fit.h"
+#include "core/analysis/injection_curves.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
 #include "core/sidecar/fit.h"
@@ -22,18 +26,27 @@ namespace savepoint {
 
 namespace {
 
-constexpr size_t kBatchTokens = 512;
+constexpr size_t kBatchTokens = 512, kBatchLogits = size_t{1} << 25;  // of a pass, at most
+constexpr double kForeseen = 400;  // cost of what is planned once the texts are known, about
 
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }  // of all threads
 
 }  // namespace
 
 struct Experiment::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings asked,
-         std::shared_ptr<const Phi> given)
-        : model(model), tokenizer(tokenizer), settings(std::move(asked)), learned(std::move(given)) {
+         std::shared_ptr<const Phi> given, std::shared_ptr<RunBook> shared)
+        : model(model),
+          tokenizer(tokenizer),
+          settings(std::move(asked)),
+          learned(std::move(given)),
+          book(std::move(shared)) {
+        if (book && book->rotary() != settings.rotary)
+            throw InputError("experiment: its runs are shared with others whose keys are rotated otherwise");
         plan("reading the texts", 1, [this] { read(); });
+        expect(kForeseen);
     }
 
     bool wants(PhiKind kind) const {
@@ -63,51 +76,65 @@ struct Experiment::Impl : StepQueue {
         plan("batching", 0.1, [this] { plan_passes(); });
     }
 
-    // In batches of one length; what follows is planned when the lengths are known.
+    // What follows is planned when the lengths are known.
     void plan_passes() {
-        std::map<size_t, std::vector<size_t>> by_length;
+        expect(-kForeseen);
+        std::vector<size_t> fitting;
         for (size_t i = 0; i < ids.size(); ++i)
-            if (ids[i].size() >= 2 && static_cast<int64_t>(ids[i].size()) <= settings.longest)
-                by_length[ids[i].size()].push_back(i);
+            if (ids[i].size() >= 2 && static_cast<int64_t>(ids[i].size()) <= settings.longest) fitting.push_back(i);
+        plan_batches("forward pass", ids, fitting, [this](size_t i) -> TextRun& { return runs[i]; });
+        plan_rest();
+    }
+
+    // Of those of `texts` that are not in the book, in batches of one length.
+    void plan_batches(const std::string& what, const std::vector<std::vector<TokenId>>& from,
+                      const std::vector<size_t>& which, const std::function<TextRun&(size_t)>& to) {
+        std::map<size_t, std::vector<size_t>> by_length;
+        for (const size_t i : which) {
+            const TextRun* known = book ? book->find(from[i], injection()) : nullptr;
+            if (known)
+                to(i) = *known;
+            else
+                by_length[from[i].size()].push_back(i);
+        }
+        std::deque<Step> steps;
         for (const auto& [length, all] : by_length) {
-            const size_t most = std::max<size_t>(1, kBatchTokens / length);
+            const size_t tokens = std::min(kBatchTokens, kBatchLogits / static_cast<size_t>(model.config().vocab));
+            const size_t most = std::max<size_t>(1, tokens / length);
             for (size_t first = 0; first < all.size(); first += most) {
                 const std::vector<size_t> batch(
                     all.begin() + static_cast<std::ptrdiff_t>(first),
                     all.begin() + static_cast<std::ptrdiff_t>(std::min(first + most, all.size())));
-                plan("forward pass, " + std::to_string(length) + " tokens", static_cast<double>(batch.size()),
-                     [this, batch] { forward(batch); });
+                steps.push_back({what + ", " + std::to_string(length) + " tokens", static_cast<double>(batch.size()),
+                                 [this, &from, batch, to] { forward(from, batch, to); }});
+                expect(steps.back().cost);
             }
         }
-        plan_rest();
+        plan_first(std::move(steps));
     }
 
     void plan_rest() {
         plan("splitting", 0.1, [this] { part_texts(); });
         if (wants(DetectorKind::relative_mahalanobis)) {
             plan("choosing background texts", 1, [this] { choose_background(); });
-            for (size_t i = 0; i < static_cast<size_t>(settings.background); ++i)
-                plan(counted("background text", i, static_cast<size_t>(settings.background)), 1,
-                     [this, i] { run_background(i); });
         }
         if (wants(PhiKind::hedgehog) && !learned) plan_learning();
         plan("baselines", 1, [this] { baselines(); });
         plan_features();
-        plan("finishing", 0.1, [this] { result.seconds = since(started); });
+        if (injection()) plan("score by token", 3, [this] { follow_injection(); });
+        plan("finishing", 0.1, [this] {
+            result.seconds = since(started);
+            result.cpu_seconds = cpu_seconds() - cpu_before;
+        });
     }
 
-    std::vector<TokenId> encoded(const LabelledText& text) const {
+    std::vector<TokenId> encoded(const LabelledText& text) {
         if (!text.ids.empty()) return text.ids;
         std::vector<ChatMessage> turns = text.turns;
         if (turns.empty() && settings.chat) turns = {{"user", text.text}};
         if (turns.empty()) return tokenizer.encode_start(text.text, /*parse_special=*/false);
-        if (turns.back().role != "assistant") return tokenizer.encode_start(tokenizer.apply_chat_template(turns));
-        const std::string said = turns.back().content;
-        turns.pop_back();
-        std::vector<TokenId> ids = tokenizer.encode_start(tokenizer.apply_chat_template(turns));
-        const std::vector<TokenId> answer = tokenizer.encode(said, /*parse_special=*/false);
-        ids.insert(ids.end(), answer.begin(), answer.end());
-        return ids;
+        result.framing = framing_of(tokenizer);
+        return framed(tokenizer, std::move(turns));
     }
 
     // The model's own greedy answer, and whether it is one of those known.
@@ -121,13 +148,36 @@ struct Experiment::Impl : StepQueue {
         result.forward_seconds += since(start);
     }
 
-    void forward(const std::vector<size_t>& batch) {
+    void forward(const std::vector<std::vector<TokenId>>& from, const std::vector<size_t>& batch,
+                 const std::function<TextRun&(size_t)>& to) {
         const Clock::time_point start = Clock::now();
         std::vector<std::vector<TokenId>> sequences;
-        for (const size_t i : batch) sequences.push_back(ids[i]);
-        std::vector<TextRun> made = run_texts(*capture, sequences);
-        for (size_t k = 0; k < batch.size(); ++k) runs[batch[k]] = std::move(made[k]);
+        for (const size_t i : batch) sequences.push_back(from[i]);
+        const auto length = static_cast<int64_t>(sequences.front().size());
+        const std::vector<int64_t> ends =
+            injection() && book ? injection_ends(texts.front().injected_at, length) : std::vector<int64_t>{length};
+        std::vector<std::vector<TextRun>> made =
+            run_beginnings(*capture, sequences, ends, injection() ? middle_layer() : -1);
+        for (size_t k = 0; k < batch.size(); ++k) {
+            to(batch[k]) = made[k].back();
+            if (book) book->add(sequences[k], std::move(made[k]));
+        }
         result.forward_seconds += since(start);
+    }
+
+    // Whether all texts are of one length with something injected at one place, or without it.
+    bool injection() const {
+        return !texts.empty() && std::all_of(texts.begin(), texts.end(), [&](const LabelledText& text) {
+            return text.injected_at >= 2 && text.injected_at == texts.front().injected_at &&
+                   text.ids.size() == texts.front().ids.size();
+        });
+    }
+    int64_t middle_layer() const { return layers_of(LayerChoice::middle, model.config().layers).front(); }
+
+    void follow_injection() {
+        const auto phi = map(PhiKind::elu1);
+        result.injection = injection_curves(runs, judge, phi->of_layer(middle_layer()), middle_layer(),
+                                            texts.front().injected_at, texts.front().injected);
     }
 
     // Only texts that take part go on.
@@ -158,12 +208,13 @@ struct Experiment::Impl : StepQueue {
         std::vector<int64_t> lengths;
         for (size_t i = 0; i < runs.size(); ++i)
             if (judge.is_reference(i)) lengths.push_back(runs[i].tokens);
-        plain = plain_texts(tokenizer, lengths, settings.background, settings.seed);
-    }
-
-    void run_background(size_t i) {
-        runs.push_back(run_texts(*capture, {plain[i]}).front());
-        judge.background = static_cast<int64_t>(runs.size() - judge.part.size());
+        plain = plain_texts(tokenizer, lengths, settings.background, settings.seed, PlainUse::background);
+        runs.resize(judge.part.size() + plain.size());
+        judge.background = settings.background;
+        std::vector<size_t> all(plain.size());
+        std::iota(all.begin(), all.end(), size_t{0});
+        plan_batches("background texts", plain, all,
+                     [this](size_t i) -> TextRun& { return runs[judge.part.size() + i]; });
     }
 
     void plan_learning() {
@@ -268,16 +319,18 @@ struct Experiment::Impl : StepQueue {
     std::vector<std::vector<TokenId>> ids;
     std::vector<std::vector<TokenId>> plain;  // background, then what phi is learned from
     std::optional<HedgehogFit> fit;
-    std::vector<TextRun> runs;  // of the texts that take part, then of the background
-    at::Tensor table;           // [runs, layers, width] of the choice at work
+    std::vector<TextRun> runs;      // of the texts that take part, then of the background
+    std::shared_ptr<RunBook> book;  // may be null
+    at::Tensor table;               // [runs, layers, width] of the choice at work
     ExperimentJudge judge;
     ExperimentResult result;
     Clock::time_point started = Clock::now();
+    double cpu_before = cpu_seconds();
 };
 
 Experiment::Experiment(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings settings,
-                       std::shared_ptr<const Phi> learned)
-    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings), std::move(learned))) {}
+                       std::shared_ptr<const Phi> learned, std::shared_ptr<RunBook> book)
+    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(settings), std::move(learned), std::move(book))) {}
 
 Experiment::~Experiment() = default;
 

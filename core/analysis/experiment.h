@@ -7,6 +7,7 @@
 #include "core/analysis/experiment_result.h"
 #include "core/analysis/experiment_settings.h"
 #include "core/analysis/phi.h"
+#include "core/analysis/run_book.h"
 #include "core/model/transformer.h"
 
 namespace savepoint {
@@ -18,9 +19,10 @@ namespace savepoint {
 // A sequence of short steps for a worker: call step() until done(). Throws Error on data that leaves too little.
 class Experiment {
    public:
-    // `learned`: the hedgehog to use; null: one is fitted where it is asked for.
+    // `learned`: the hedgehog to use; null: one is fitted where it is asked for. `book`: runs shared with other
+    // experiments of this model.
     Experiment(const Transformer& model, const Tokenizer& tokenizer, ExperimentSettings settings,
-               std::shared_ptr<const Phi> learned = nullptr);
+               std::shared_ptr<const Phi> learned = nullptr, std::shared_ptr<RunBook> book = nullptr);
     ~Experiment();
     void step();
     bool done() const;

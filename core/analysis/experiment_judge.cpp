@@ -21,12 +21,6 @@ namespace {
 
 constexpr double kAlarm = 0.05;  // p-value
 
-PointTable table_of(const at::Tensor& rows) {
-    const at::Tensor plain = rows.to(at::kFloat).contiguous();
-    const auto* values = plain.const_data_ptr<float>();
-    return {plain.size(0), plain.size(1), {values, values + plain.numel()}};
-}
-
 // Distances between rows stay as they are, in no more columns than there are rows.
 at::Tensor turned(const at::Tensor& rows) {
     const int64_t n = rows.size(0);
@@ -63,6 +57,23 @@ std::vector<int> of_half(const std::vector<int>& label, const std::vector<int>& 
 }
 
 }  // namespace
+
+PointTable points_of(const at::Tensor& rows) {
+    const at::Tensor plain = rows.to(at::kFloat).contiguous();
+    const auto* values = plain.const_data_ptr<float>();
+    return {plain.size(0), plain.size(1), {values, values + plain.numel()}};
+}
+
+at::Tensor ExperimentJudge::in_reference_units(const at::Tensor& features) const {
+    std::vector<int64_t> fit;
+    for (size_t i = 0; i < part.size(); ++i)
+        if (is_reference(i)) fit.push_back(static_cast<int64_t>(i));
+    const at::Tensor raw = features.to(at::kDouble), reference = raw.index_select(0, at::tensor(fit, at::kLong));
+    const at::Tensor mean = reference.mean(0), spread = (reference - mean).square().mean(0).sqrt();
+    const at::Tensor floor = spread.mean() * 1e-6 + 1e-30;
+    const at::Tensor scaled = (raw - mean) / at::where(spread > floor, spread, at::ones_like(spread));
+    return at::where(spread > floor, scaled, at::zeros_like(scaled));
+}
 
 // Rows by what they are for; `columns` as they are, `turned` in their own span.
 struct ExperimentJudge::Tables {
@@ -131,14 +142,10 @@ void ExperimentJudge::add_all(ExperimentResult& result, const ExperimentRow& row
     }
     for (int64_t i = 0; i < background; ++i) other.push_back(static_cast<int64_t>(part.size()) + i);
     const auto index = [](const std::vector<int64_t>& list) { return at::tensor(list, at::kLong); };
-    const at::Tensor raw = features.to(at::kDouble), reference = raw.index_select(0, index(fit));
-    const at::Tensor spread = (reference - reference.mean(0)).square().mean(0).sqrt();
-    const at::Tensor floor = spread.mean() * 1e-6 + 1e-30;
-    const at::Tensor scaled = (raw - reference.mean(0)) / at::where(spread > floor, spread, at::ones_like(spread));
-    const at::Tensor rows = at::where(spread > floor, scaled, at::zeros_like(scaled));
+    const at::Tensor rows = in_reference_units(features);
     const auto sets = [&](const at::Tensor& x) {
         const auto some = [&](const std::vector<int64_t>& list) {
-            return list.empty() ? PointTable{} : table_of(x.index_select(0, index(list)));
+            return list.empty() ? PointTable{} : points_of(x.index_select(0, index(list)));
         };
         return Tables::Set{some(fit), some(bad), some(other), some(calibration), some(test), some(train)};
     };

@@ -7,8 +7,12 @@
 #include "core/analysis/experiment_result.h"
 #include "core/analysis/experiment_settings.h"
 #include "core/analysis/experiment_texts.h"
+#include "core/analysis/knn.h"
 
 namespace savepoint {
+
+// [rows, columns] as detectors take it.
+PointTable points_of(const at::Tensor& rows);
 
 // Judges tables of features, a row a text: those of the experiment first, then `background` plain ones.
 struct ExperimentJudge {
@@ -25,6 +29,9 @@ struct ExperimentJudge {
     // settings.equal_features components where there are more columns than that.
     void add_all(ExperimentResult& result, const ExperimentRow& row, const at::Tensor& features,
                  const ExperimentSettings& settings) const;
+
+    // Less the mean of the normal training texts, in units of their standard deviation; columns that do not vary are 0.
+    at::Tensor in_reference_units(const at::Tensor& features) const;
 
    private:
     struct Tables;

@@ -13,23 +13,6 @@ namespace savepoint {
 
 namespace {
 
-struct Pick {
-    std::string role;
-    int64_t row;
-};
-
-std::vector<Pick> summary_of(const ExperimentResult& r) {
-    std::vector<Pick> all{{"default", default_row(r)},
-                          {"best state", r.best("state", false)},
-                          {"best activation", r.best("activation", false)},
-                          {"best state, linear probe", r.best("state", true)},
-                          {"best activation, linear probe", r.best("activation", true)},
-                          {"length alone", r.best("length", false)},
-                          {"log-probability alone", r.best("log_probability", false)}};
-    std::erase_if(all, [](const Pick& pick) { return pick.row < 0; });
-    return all;
-}
-
 nlohmann::json row_json(const ExperimentRow& r, bool with_scores) {
     nlohmann::json out{{"name", r.name()},
                        {"source", r.source},
@@ -65,6 +48,39 @@ int64_t default_row(const ExperimentResult& r) {
     return r.find("state", "elu1", "read_out", "middle", "mahalanobis", false);
 }
 
+std::vector<NamedRow> named_rows(const ExperimentResult& r) {
+    std::vector<NamedRow> all{{"default", default_row(r), false},
+                              {"best state", r.best("state", false), true},
+                              {"best activation", r.best("activation", false), true},
+                              {"best state, linear probe", r.best("state", true), true},
+                              {"best activation, linear probe", r.best("activation", true), true},
+                              {"length alone", r.best("length", false), false},
+                              {"log-probability alone", r.best("log_probability", false), false}};
+    std::erase_if(all, [](const NamedRow& named) { return named.row < 0; });
+    return all;
+}
+
+nlohmann::json to_json(const InjectionCurves& injection) {
+    nlohmann::json curves = nlohmann::json::array();
+    for (const ScoreCurve& curve : injection.curves)
+        curves.push_back({{"name", curve.name},
+                          {"mean", curve.mean},
+                          {"above", curve.above},
+                          {"auroc", curve.auroc},
+                          {"delay", curve.delay < 0 ? nlohmann::json() : nlohmann::json(curve.delay)}});
+    return {{"first", injection.first}, {"injected", injection.injected}, {"curves", curves}};
+}
+
+std::string to_csv(const InjectionCurves& injection) {
+    std::ostringstream out;
+    out << "position,source,mean,above,auroc\n";
+    for (const ScoreCurve& curve : injection.curves)
+        for (size_t i = 0; i < curve.mean.size(); ++i)
+            out << injection.first + static_cast<int64_t>(i) << "," << curve.name << "," << curve.mean[i] << ","
+                << curve.above[i] << "," << curve.auroc[i] << "\n";
+    return out.str();
+}
+
 nlohmann::json to_json(const ExperimentResult& r, const ExperimentSettings& settings, bool with_scores) {
     nlohmann::json rows = nlohmann::json::array(), texts = nlohmann::json::array(), summary = nlohmann::json::array();
     for (const ExperimentRow& row : r.rows) rows.push_back(row_json(row, with_scores));
@@ -74,7 +90,7 @@ nlohmann::json to_json(const ExperimentResult& r, const ExperimentSettings& sett
                          {"anomalous", r.texts[i].anomalous},
                          {"tokens", r.texts[i].tokens},
                          {"half", r.half[i]}});
-    for (const Pick& pick : summary_of(r)) {
+    for (const NamedRow& pick : named_rows(r)) {
         nlohmann::json one = row_json(r.rows[static_cast<size_t>(pick.row)], false);
         one["role"] = pick.role;
         one["row"] = pick.row;
@@ -90,6 +106,9 @@ nlohmann::json to_json(const ExperimentResult& r, const ExperimentSettings& sett
             {"masked", r.masked},
             {"forward_seconds", r.forward_seconds},
             {"seconds", r.seconds},
+            {"cpu_seconds", r.cpu_seconds},
+            {"framing", r.framing},
+            {"injection", to_json(r.injection)},
             {"rows", rows},
             {"texts", texts}};
 }
@@ -135,6 +154,7 @@ void write_report(const std::string& folder, const ExperimentResult& result, con
         to_json(result, settings, true).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     write_atomically(path("rows.csv"), to_csv(result));
     write_atomically(path("report.html"), to_html(result, settings));
+    if (!result.injection.curves.empty()) write_atomically(path("injection.csv"), to_csv(result.injection));
 }
 
 }  // namespace savepoint

@@ -19,9 +19,18 @@ struct TextRun {
     at::Tensor hidden, mean_hidden;   // [layers, d_model]: blocks.L.hook_resid_post, likewise
     double mean_log_probability = 0;  // nats a token, from the second on
     int64_t tokens = 0;
+    // Token by token at one layer, where that was asked for: [tokens, heads, head_dim], [tokens, d_model], and the
+    // log-probability of each token from the second on, nats.
+    at::Tensor layer_query, layer_hidden;
+    std::vector<double> log_probability;
 };
 // Of texts of one length, as one batch.
 std::vector<TextRun> run_texts(AttentionCapture& capture, const std::vector<std::vector<TokenId>>& batch);
+// The same, and of their beginnings: [text][end], `ends` token counts that end with the whole length. What later tokens
+// are changes nothing in a causal model. layer -1: nothing token by token.
+std::vector<std::vector<TextRun>> run_beginnings(AttentionCapture& capture,
+                                                 const std::vector<std::vector<TokenId>>& batch,
+                                                 const std::vector<int64_t>& ends, int64_t layer);
 
 // Feature tables [texts, layers, width] float32 of a form of the state under phi. Matrix forms go through at most 16
 // components per layer and KV head, fitted on the rows of Part::fit that are normal, and the norm of the residual;

@@ -81,6 +81,15 @@ std::vector<int64_t> layers_of(LayerChoice choice, int64_t layers) {
     return out;
 }
 
+ExperimentSettings brief_experiment(const std::string& builtin) {
+    ExperimentSettings settings;
+    settings.name = settings.builtin = builtin;
+    settings.phi = {PhiKind::elu1};
+    settings.forms = {StateForm::read_out};
+    settings.bootstrap = 200;
+    return settings;
+}
+
 ExperimentSettings experiment_from(const nlohmann::json& object, const std::string& file) {
     const Fields fields(object, file, "");
     for (const auto& [key, value] : object.items())

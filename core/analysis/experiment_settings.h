@@ -44,6 +44,10 @@ struct ExperimentSettings {
     uint64_t seed = 1;
 };
 
+// A built-in experiment by the choices that need no learning and no second look at each text: elu1's read-out, at all
+// four choices of layers, by all detectors. Minutes less than the defaults.
+ExperimentSettings brief_experiment(const std::string& builtin);
+
 // {"name", "builtin" or "data": [{"path", "format", ..}], "phi", "forms", "layers", "detectors", "rotary", ..}, every
 // key but the data optional, named as above. Throws FileError on anything else.
 ExperimentSettings experiment_from(const nlohmann::json& object, const std::string& file);

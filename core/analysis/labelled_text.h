@@ -15,7 +15,9 @@ struct LabelledText {
     std::vector<ChatMessage> turns;  // ending with the assistant's: as if it had said so; else it is its turn
     std::vector<TokenId> ids;
     bool anomalous = false;
-    std::string group;                 // texts of one group stay on one side of a split
+    std::string group;  // texts of one group stay on one side of a split
+    // Tokens put into plain text, from where on; a normal text says where its twin has them. -1: none.
+    int64_t injected_at = -1, injected = 0;
     std::vector<std::string> answers;  // not empty: the model answers first, and anomalous means that none is in it
     std::string shown() const;         // for people
 };

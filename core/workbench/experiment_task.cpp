@@ -14,10 +14,8 @@ ExperimentSettings settings_of(const command::RunExperiment& asked) {
     ExperimentSettings settings;
     settings.name = settings.builtin = asked.builtin;
     if (asked.thorough) return settings;
-    settings.phi = {PhiKind::elu1};
-    settings.forms = {StateForm::read_out};
+    settings = brief_experiment(asked.builtin);
     settings.most = 200;
-    settings.bootstrap = 200;
     return settings;
 }
 

@@ -21,7 +21,7 @@ void choose_and_run(ImGuiTestContext* ctx, Harness& h) {
     ctx->Yield(4);
     picture_of_all(ctx, h, "experiment-empty");
     ctx->ItemClick("//Experiments/##builtin");
-    ctx->ItemClick("//$FOCUSED/gibberish_4");
+    ctx->ItemClick("//$FOCUSED/gibberish_4_mid");
     ctx->ItemClick("//Experiments/Run");
     IM_CHECK(wait_until(ctx, 60, [&] { return h.snapshot()->experiment != nullptr; }));
     IM_CHECK(wait_until(ctx, 600, [&] { return ended(h); }));
@@ -119,6 +119,18 @@ void register_experiment_tests(Harness& harness) {
         // Random tokens are the surest thing for the log-probability, and no length gives them away.
         IM_CHECK_GT(result.rows[static_cast<size_t>(result.best("log_probability", false))].auroc, 0.85);
         IM_CHECK_EQ(result.rows[static_cast<size_t>(result.best("length", false))].auroc, 0.5);
+        // A random token is improbable at once, and by token: nothing is so before it.
+        const auto& curves = result.injection.curves;
+        IM_CHECK_EQ(curves.size(), 3u);
+        IM_CHECK_EQ(curves[2].name, "log_probability");
+        IM_CHECK_EQ(curves[2].delay, 0);
+        ctx->ItemClick("//Experiments/plot/Score by token");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "experiment-by-token");
+        ctx->ItemClick("//Experiments/plot/Texts above");
+        ctx->Yield(3);
+        picture_of_all(ctx, h, "experiment-above");
+        ctx->ItemClick("//Experiments/plot/ROC");
         // The filter leaves the rows that it names; the first of them is chosen, and its texts are listed.
         ctx->ItemClick("//Experiments/##filter");
         ctx->KeyCharsReplace("activation / last / middle / knn");
@@ -131,7 +143,7 @@ void register_experiment_tests(Harness& harness) {
         IM_CHECK(wait_until(ctx, 60, [&] { return std::filesystem::exists(path); }));
         std::ifstream file(path);
         const std::string page(std::istreambuf_iterator<char>(file), {});
-        IM_CHECK(page.find("gibberish_4") != std::string::npos);
+        IM_CHECK(page.find("gibberish_4_mid") != std::string::npos);
         std::filesystem::remove(path);
         for (const ErrorView& error : h.snapshot()->errors)
             IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
