@@ -20,15 +20,13 @@ const char* detector_tip(DetectorKind kind) {
     switch (kind) {
         case DetectorKind::mahalanobis:
             return "Mahalanobis distance from the mean, covariance shrunk after Ledoit and Wolf (2004), over the root "
-                   "of "
-                   "the number of features.";
+                   "of the number of features.";
         case DetectorKind::knn:
             return "Euclidean distance to the 5th nearest of up to 128 reference rows of the same layer, head and "
                    "position range.";
         case DetectorKind::lof:
             return "Local Outlier Factor (Breunig et al. 2000) among up to 128 reference rows of the same layer, head "
-                   "and "
-                   "position range.";
+                   "and position range.";
         case DetectorKind::isolation_forest:
             return "Isolation forest (Liu et al. 2008) of 50 trees of 64 reference rows.";
         case DetectorKind::pca_residual:
@@ -71,8 +69,7 @@ const char* pruning_tip(PruningKind kind) {
             return "Sums over the last tokens alone, as a cache has them that keeps a sliding window.";
         case PruningKind::heavy:
             return "Sums over the token itself and those before it that have received most attention by then, per "
-                   "layer "
-                   "and KV head: heavy hitters (Zhang et al. 2023).";
+                   "layer and KV head: heavy hitters (Zhang et al. 2023).";
         default:
             return "Sums over all tokens, each weighted by the attention that it has received by then.";
     }
@@ -162,8 +159,7 @@ void AnomalyChoiceForm::draw_choices(Frame& frame) {
         "##detector", "detector", live_detectors(), choice.detector, [](DetectorKind kind) { return to_string(kind); },
         detector_tip,
         "How far a token's features lie from those of ordinary text. Relative and contrastive Mahalanobis compare with "
-        "a "
-        "second set of texts and are for Experiments.");
+        "a second set of texts and are for Experiments.");
     if (!(choice == wanted)) frame.submit(command::SetAnomalyChoice{choice});
     ImGui::Separator();
     draw_pruning(frame);
@@ -198,10 +194,7 @@ void AnomalyChoiceForm::draw_reference(Frame& frame) const {
             progress_bar(static_cast<float>(view.progress), text,
                          room - ImGui::CalcTextSize("Cancel").x - 2 * em() - ImGui::GetStyle().ItemSpacing.x);
             ImGui::SameLine();
-            if (ImGui::Button("Cancel##fit"))
-                for (const JobView& job : *frame.snapshot.jobs)
-                    if (job.name == kJob && job.state == JobView::State::running)
-                        frame.submit(command::CancelJob{job.id});
+            if (ImGui::Button("Cancel##fit")) cancel_running(frame, kJob);
             tooltip(("Fitting the reference of " + name + ". Cancelled, it leaves nothing behind.").c_str());
             return;
         }

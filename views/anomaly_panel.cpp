@@ -453,7 +453,7 @@ void AnomalyPanel::draw(Frame& frame) {
     const float lines = 2 * (small_height() + 3), gap = 2 * ImGui::GetStyle().ItemSpacing.y + 0.25f * em();
     const float least = 5 * em() + lines;  // of the time line
     const float wanted = mode_ == 0 ? 1.7f * em() * static_cast<float>(view.heads) + lines : 0.62f * room.y;
-    const float map = std::max(4.5f * em(), std::min(wanted, room.y - least - gap));
+    const float map = std::max(3 * em(), std::min(wanted, room.y - least - gap));
     if (mode_ == 0)
         draw_heads(frame, map);
     else

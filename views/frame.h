@@ -52,6 +52,12 @@ struct Frame {
     SharedUi& ui;
 };
 
+// Of the jobs of that name the one that is running.
+inline void cancel_running(const Frame& frame, const std::string& name) {
+    for (const JobView& job : *frame.snapshot.jobs)
+        if (job.name == name && job.state == JobView::State::running) frame.submit(command::CancelJob{job.id});
+}
+
 // One file per panel. draw() fills the window that the shell has opened under title(); it draws the
 // snapshot and submits commands, and holds no model logic.
 class Panel {

@@ -107,9 +107,7 @@ void PhiPanel::draw_progress(Frame& frame, const PhiRankingView& view) const {
         progress_bar(static_cast<float>(view.progress), text,
                      ImGui::GetContentRegionAvail().x - button_width("Cancel") - ImGui::GetStyle().ItemSpacing.x);
         ImGui::SameLine();
-        if (ImGui::Button("Cancel"))
-            for (const JobView& job : *frame.snapshot.jobs)
-                if (job.name == kJob && job.state == JobView::State::running) frame.submit(command::CancelJob{job.id});
+        if (ImGui::Button("Cancel")) cancel_running(frame, kJob);
     } else if (view.phase == Phase::failed) {
         ImGui::PushStyleColor(ImGuiCol_Text, palette::bad);
         ImGui::TextWrapped("%s", view.error.c_str());

@@ -124,9 +124,7 @@ void causal_progress(Frame& frame, CausalState state, double progress, const std
         progress_bar(static_cast<float>(progress), text,
                      ImGui::GetContentRegionAvail().x - button_width("Cancel") - ImGui::GetStyle().ItemSpacing.x);
         ImGui::SameLine();
-        if (ImGui::Button("Cancel"))
-            for (const JobView& one : *frame.snapshot.jobs)
-                if (one.name == job && one.state == JobView::State::running) frame.submit(command::CancelJob{one.id});
+        if (ImGui::Button("Cancel")) cancel_running(frame, job);
         tooltip("Stops it. What is done stays.");
     } else if (state == CausalState::failed) {
         ImGui::PushStyleColor(ImGuiCol_Text, palette::bad);

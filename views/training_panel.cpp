@@ -98,9 +98,9 @@ void TrainingPanel::draw_text(Frame& frame) {
     ImGui::AlignTextToFramePadding();
     ImGui::TextUnformatted("Text");
     tooltip(
-        "What is trained on; documents are held out of it to judge by. Debian's fortunes, or a file of plain text or "
-        "of "
-        "JSONL with a field \"text\", or a folder of such files.");
+        "What is trained on; documents are held out of it to judge by. fortunes, dict-gcide (where these packages "
+        "of Debian are installed), code (Python's own library), or a file of plain text or of JSONL with a field "
+        "\"text\", or a folder of such files.");
     ImGui::SameLine();
     ImGui::SetNextItemWidth(
         std::max(8 * em(), ImGui::GetContentRegionAvail().x - button_width("Choose a text file") - em()));
@@ -171,14 +171,17 @@ void TrainingPanel::draw_more() {
     constexpr std::array<const char*, 3> kRegularizers{"rate", "kl", "l2"};
     const auto chosen = std::find(kRegularizers.begin(), kRegularizers.end(), settings_.regularizer);
     int regularizer = static_cast<int>(chosen - kRegularizers.begin()) % 3;
+    bool words = settings_.codec.quantizer == "vq";
     flow(22 * em());
+    ImGui::BeginDisabled(words);  // then it is the commitment to them
+    ImGui::AlignTextToFramePadding();
     ImGui::TextUnformatted("R(z)");
     ImGui::SameLine();
     if (segmented("regularizer", kShown, regularizer, 0, {},
                   "What z is held small by: the nats that coding it takes; the divergence of a Gaussian about z from a "
                   "learned prior (a variational autoencoder); or its squares over their first variances."))
         settings_.regularizer = kRegularizers[static_cast<size_t>(regularizer)];
-    bool words = settings_.codec.quantizer == "vq";
+    ImGui::EndDisabled();
     flow(14 * em());
     if (ImGui::Checkbox("z in words (VQ)", &words)) settings_.codec.quantizer = words ? "vq" : "uniform";
     tooltip(

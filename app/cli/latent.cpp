@@ -8,6 +8,7 @@
 #include "app/cli/commands.h"
 #include "core/model/error.h"
 #include "core/sidecar/latent_file.h"
+#include "core/sidecar/long_runs.h"
 
 namespace savepoint::cli {
 
@@ -71,11 +72,9 @@ int resume(const Common& common, const ResumeArguments& arguments) {
     if (arguments.compare) {
         KvCache exact = model.transformer.make_cache(static_cast<int64_t>(latent.tokens.size()) + arguments.max_tokens);
         model.transformer.prefill_chunked(exact, std::span(latent.tokens).first(latent.tokens.size() - 1), 128);
-        const std::vector<TokenId> other = continued(model, exact, latent.tokens.back(), arguments);
-        size_t same = 0;
-        while (same < std::min(ids.size(), other.size()) && ids[same] == other[same]) ++same;
-        result["exact_text"] = model.tokenizer.decode(other);
-        result["agreement"] = same;
+        const GreedyPair pair{continued(model, exact, latent.tokens.back(), arguments), ids};
+        result["exact_text"] = model.tokenizer.decode(pair.exact);
+        result["agreement"] = pair.agreement();
     }
     if (common.json) {
         print_json(result);

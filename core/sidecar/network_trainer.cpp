@@ -79,8 +79,7 @@ RegularizedLatent NetworkTrainer::in_words(size_t group, const at::Tensor& z, at
     const at::Tensor rows = z.detach().flatten(0, 1).contiguous();
     if (noise && codes.counts.sum().item<double>() == 0) codes.learn(rows, codes.chosen(rows), *noise);
     const at::Tensor chosen = codes.chosen(rows), words = codes.values(chosen).view_as(z);
-    const at::Tensor nats = -((codes.counts + 1e-3) / (codes.counts + 1e-3).sum(0)).log();  // [words, runs]
-    const at::Tensor taken = nats.gather(0, chosen).sum(1).view({z.size(0), z.size(1)});
+    const at::Tensor taken = codes.nats().gather(0, chosen).sum(1).view({z.size(0), z.size(1)});
     if (noise) codes.learn(rows, chosen, *noise);
     return {z + (words - z).detach(), (z - words).square().sum(-1), taken};
 }

@@ -46,11 +46,11 @@ ProductCodes ProductCodes::empty(const at::Tensor& deviation) {
 
 at::Tensor ProductCodes::chosen(const at::Tensor& z) const {
     at::Tensor out = at::empty({z.size(0), runs()}, at::kLong);
-    const at::Tensor nats = -((counts + 1e-3) / (counts + 1e-3).sum(0)).log();
+    const at::Tensor rates = nats();
     each_run(ends, [&](int64_t run, int64_t from, int64_t to) {
         const at::Tensor book = words.slice(1, from, to);
         // |z - w|^2 without |z|^2, which all words share.
-        const at::Tensor cost = at::addmm(book.square().sum(1) + kPerNat * nats.select(1, run), z.slice(1, from, to),
+        const at::Tensor cost = at::addmm(book.square().sum(1) + kPerNat * rates.select(1, run), z.slice(1, from, to),
                                           book.t(), /*beta=*/1, /*alpha=*/-2);
         out.select(1, run).copy_(cost.argmin(1));
     });
@@ -79,6 +79,11 @@ void ProductCodes::learn(const at::Tensor& z, const at::Tensor& chosen, at::Gene
         book.copy_(at::where(dead.unsqueeze(1), given.index_select(0, drawn), book));
         count.copy_(at::where(dead, at::full_like(count, even * (1 - kKept)), count));
     });
+}
+
+at::Tensor ProductCodes::nats() const {
+    const at::Tensor some = counts + 1e-3;
+    return -(some / some.sum(0)).log();
 }
 
 double ProductCodes::words_used() const {

@@ -33,6 +33,7 @@ struct ProductCodes {
     // Moves words to the mean of what chooses them, as moving averages (van den Oord et al. 2017, appendix A.1); words
     // that next to nothing chooses are put where one of the rows is.
     void learn(const at::Tensor& z, const at::Tensor& chosen, at::Generator& generator);
+    at::Tensor nats() const;    // -ln of each word's share of its run's choices: [kWords, runs]
     double words_used() const;  // the exponential of the entropy of counts, mean over runs
 };
 

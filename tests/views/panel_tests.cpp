@@ -376,8 +376,17 @@ void register_others(Harness& harness) {
         ctx->ItemClick("###accept");
         ctx->SetRef("//Training");
         ctx->ItemClick("Grouped");
+        ctx->ItemClick("More settings");
+        ctx->ItemCheck("sees the token before");
+        ctx->ItemInputValue("own share", "0.25");
+        ctx->ItemClick("**/variational");
+        ctx->ItemCheck("z in words (VQ)");
+        IM_CHECK((ctx->ItemInfo("**/variational").ItemFlags & ImGuiItemFlags_Disabled) != 0);
+        picture_of_all(ctx, h, "training-more");
         ctx->ItemClick("Train");
         const TrainingSettings settings = last<command::TrainCodec>(h.submitted()).settings;
+        IM_CHECK(settings.codec.recurrent && settings.codec.quantizer == "vq" && settings.regularizer == "kl");
+        IM_CHECK_EQ(settings.own_share, 0.25);
         IM_CHECK(settings.corpus == (folder / "poems.txt").string());
         IM_CHECK(settings.codec.architecture == "grouped");
         IM_CHECK(settings.codec.part == "kv");
