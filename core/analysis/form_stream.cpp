@@ -42,8 +42,7 @@ at::Tensor FormStream::mean_queries(const at::Tensor& queries) {
 
 FormRows FormStream::read_outs(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
     const at::Tensor asked = form_ == StateForm::mean_query ? mean_queries(queries) : queries;
-    const PhiReadOut read = read_out(*state_.phi, asked, keys, values, &state_);
-    state_.add(keys, values);
+    const PhiReadOut read = read_on(state_, asked, keys, values);
     return {read.values, read.masked};
 }
 

@@ -39,8 +39,10 @@ class FormStream {
     // Of some of these tokens alone: `wanted` counts from the first of them, ascending.
     FormRows next(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                   const std::vector<int64_t>& wanted);
-    // Goes on without features; queries are needed by the mean query alone.
+    // Goes on without features.
     void skip(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values);
+    // Whether next() and skip() look at queries; where they do not, they may be undefined.
+    bool reads_queries() const { return is_read_out(form_); }
     bool skips_queries() const { return form_ != StateForm::mean_query; }
 
     int64_t tokens() const { return state_.tokens; }

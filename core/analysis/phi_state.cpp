@@ -6,13 +6,16 @@
 #include <limits>
 
 #include "core/analysis/kv_head_layout.h"
+#include "core/analysis/phi_recurrence_kernel.h"
 #include "core/model/error.h"
+#include "core/model/parallel.h"
 
 namespace savepoint {
 
 namespace {
 
 constexpr int64_t kChunk = 64;
+constexpr int64_t kFew = 24;         // up to so many tokens the recurrence costs less than products of matrices
 constexpr float kSmallest = 1e-30f;  // below it float32 has lost what it summed
 
 void check_rows(const at::Tensor& keys, const at::Tensor& values) {
@@ -76,6 +79,40 @@ at::Tensor chunk_features(const Phi& phi, const at::Tensor& mapped, Carry& carry
     return (mapped - moved).exp();
 }
 
+void check_query(const at::Tensor& query, const at::Tensor& key) {
+    if (!query.defined() || query.dim() != 4 || query.size(0) != key.size(0) || query.size(1) != key.size(1) ||
+        query.size(2) % key.size(2) != 0 || query.size(3) != key.size(3))
+        throw InputError("linear attention: queries and keys must differ in the number of heads alone");
+}
+
+void check_fit(const PhiState& state, const at::Tensor& keys) {
+    if (state.s.size(0) != keys.size(1) || state.s.size(1) != keys.size(2) || state.s.size(3) != keys.size(3))
+        throw InputError("linear attention: the state does not fit the tokens given");
+}
+
+// All heads' recurrences: feature [tokens, layers, kv_heads, f] and v as they are summed. Denominators [tokens, layers,
+// heads] come in `denominator`.
+at::Tensor recur(PhiState& state, const at::Tensor& q, const at::Tensor& feature, const at::Tensor& v,
+                 at::Tensor& denominator) {
+    const int64_t tokens = q.size(0), layers = q.size(1), heads = q.size(2), kv_heads = v.size(2), dim = v.size(3);
+    const int64_t f = q.size(3), group = heads / kv_heads;
+    at::Tensor out = at::empty({tokens, layers, heads, dim}, at::kFloat);
+    denominator = at::empty({tokens, layers, heads}, at::kFloat);
+    const auto part = [&](int64_t layer) {
+        for (int64_t i = 0; i < kv_heads; ++i) {
+            const int64_t kv = layer * kv_heads + i, query = layer * heads + i * group;
+            run_recurrence({tokens, f, dim, group, q.const_data_ptr<float>() + query * f,
+                            feature.const_data_ptr<float>() + kv * f, v.const_data_ptr<float>() + kv * dim,
+                            layers * heads * f, layers * kv_heads * f, layers * kv_heads * dim,
+                            state.s.data_ptr<float>() + kv * f * dim, state.n.data_ptr<float>() + kv * f,
+                            out.data_ptr<float>() + query * dim, denominator.data_ptr<float>() + query,
+                            layers * heads * dim, layers * heads});
+        }
+    };
+    parallel_tasks(layers, part);
+    return out;
+}
+
 }  // namespace
 
 void PhiState::add(const at::Tensor& keys, const at::Tensor& values, const at::Tensor& weights) {
@@ -86,8 +123,7 @@ void PhiState::add(const at::Tensor& keys, const at::Tensor& values, const at::T
         throw InputError("linear attention: weights must be one a token, layer and KV head");
     if (count == 0) return;
     if (!s.defined()) make_zero(*this, layers, kv_heads, dim);
-    if (s.size(0) != layers || s.size(1) != kv_heads || s.size(3) != dim)
-        throw InputError("linear attention: the state does not fit the tokens given");
+    check_fit(*this, keys);
     at::Tensor feature = features_to_sum(*this, keys.to(at::kCPU, at::kFloat));
     if (weights.defined()) feature = feature * weights.to(at::kFloat).unsqueeze(-1);
     feature = feature.permute({1, 2, 3, 0});  // [layers, kv_heads, f, tokens]
@@ -122,9 +158,7 @@ PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& k
                     const PhiState* start) {
     check_rows(key, value);
     const int64_t tokens = key.size(0), layers = key.size(1), kv_heads = key.size(2), dim = key.size(3);
-    if (!query.defined() || query.dim() != 4 || query.size(0) != tokens || query.size(1) != layers ||
-        query.size(2) % kv_heads != 0 || query.size(3) != dim)
-        throw InputError("linear attention: queries and keys must differ in the number of heads alone");
+    check_query(query, key);
     const at::Tensor q = phi.queries(query.to(at::kCPU, at::kFloat)), k = phi.keys(key.to(at::kCPU, at::kFloat));
     const at::Tensor v = value.to(at::kCPU, at::kFloat);
     const int64_t sets = layers * kv_heads, before = start ? start->tokens : 0;
@@ -154,6 +188,38 @@ PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& k
         carry.n.add_(keys.sum(1).unsqueeze(2));
     }
     return out;
+}
+
+PhiReadOut read_on(PhiState& state, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+    check_rows(key, value);
+    check_query(query, key);
+    const int64_t tokens = key.size(0), layers = key.size(1), kv_heads = key.size(2), dim = key.size(3);
+    if (!state.phi) throw InputError("linear attention: the state has no phi");
+    if (tokens == 0 || tokens > kFew) {
+        PhiReadOut out = read_out(*state.phi, query, key, value, &state);
+        state.add(key, value);
+        return out;
+    }
+    const Phi& phi = *state.phi;
+    if (!state.s.defined()) make_zero(state, layers, kv_heads, dim);
+    check_fit(state, key);
+    const at::Tensor feature = features_to_sum(state, key.to(at::kCPU, at::kFloat)).contiguous();
+    state.s = state.s.clone(at::MemoryFormat::Contiguous);
+    state.n = state.n.clone(at::MemoryFormat::Contiguous);
+    at::Tensor denominator;
+    at::Tensor mixed = recur(state, phi.queries(query.to(at::kCPU, at::kFloat)).contiguous(), feature,
+                             value.to(at::kCPU, at::kFloat).contiguous(), denominator);
+    state.absolute = phi.is_signed() ? state.absolute + feature.abs().sum(0) : state.n;
+    state.weight = state.weight + static_cast<double>(tokens);
+    const int64_t before = state.tokens;
+    state.tokens += tokens;
+    if (phi.is_signed()) {
+        mixed.div_(at::arange(before + 1, state.tokens + 1, at::kFloat).view({-1, 1, 1, 1}));
+        return {mixed, at::zeros({tokens}, at::kLong)};
+    }
+    const at::Tensor lost = denominator < kSmallest;
+    mixed.div_(denominator.clamp_min(kSmallest).unsqueeze(-1)).masked_fill_(lost.unsqueeze(-1), 0);
+    return {mixed, lost.sum({1, 2})};
 }
 
 }  // namespace savepoint

@@ -54,5 +54,8 @@ struct PhiReadOut {
 // `start`: the state before the first token given (null: none), for going on with a live run.
 PhiReadOut read_out(const Phi& phi, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                     const PhiState* start = nullptr);
+// The same, and `state` goes on to the last of these tokens. A few tokens, as they come from a running generation, go
+// through the recurrence itself, at O(features x head_dim) a token and query head.
+PhiReadOut read_on(PhiState& state, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
 
 }  // namespace savepoint
