@@ -93,7 +93,10 @@ void Decoder::attention(const DecodeStep& step, int64_t layer, int thread) {
     for (int64_t task = tasks.first; task < tasks.last; ++task) {
         const int64_t kv_head = task / seen.chunks, chunk = task % seen.chunks;
         const int64_t begin = (seen.first_chunk + chunk) * attention_chunk, first = std::max(begin, seen.first);
-        if (chunk == seen.chunks - 1) place_row(step, layer, kv_head);
+        if (chunk == seen.chunks - 1) {
+            place_row(step, layer, kv_head);
+            keep_queries(step, layer, kv_head, thread);
+        }
         const int64_t at = (kv_head * step.capacity + first) * head_dim,
                       count = std::min(begin + attention_chunk, step.position + 1) - first;
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
@@ -104,16 +107,28 @@ void Decoder::attention(const DecodeStep& step, int64_t layer, int thread) {
     }
 }
 
-void Decoder::rotate_query(const DecodeStep& step, int64_t layer, int64_t head, int thread) {
-    Scratch& scratch = scratch_[thread];
-    const RotaryTable& table = rotary_.of(layer);
+// Normed where the model norms it; then it lies in the thread's scratch.
+const float* Decoder::head_query(int64_t layer, int64_t head, int thread) {
     const float* query = query_.data() + head * config_.head_dim;
-    if (const float* weight = blocks_[layer].q_norm) {
-        kernels_.rms_norm(query, weight, config_.norm_eps, config_.head_dim, scratch.vector.data());
-        query = scratch.vector.data();
-    }
-    rotate_head(query, table.cosines(step.position), table.sines(step.position), config_.head_dim,
-                scratch.rotated.data());
+    const float* weight = blocks_[layer].q_norm;
+    if (!weight) return query;
+    float* normed = scratch_[thread].vector.data();
+    kernels_.rms_norm(query, weight, config_.norm_eps, config_.head_dim, normed);
+    return normed;
+}
+
+void Decoder::rotate_query(const DecodeStep& step, int64_t layer, int64_t head, int thread) {
+    const RotaryTable& table = rotary_.of(layer);
+    rotate_head(head_query(layer, head, thread), table.cosines(step.position), table.sines(step.position),
+                config_.head_dim, scratch_[thread].rotated.data());
+}
+
+void Decoder::keep_queries(const DecodeStep& step, int64_t layer, int64_t kv_head, int thread) {
+    if (!step.query) return;
+    const int64_t group = config_.heads_per_kv(), head_dim = config_.head_dim;
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
+        std::memcpy(step.query + layer * config_.q_dim() + head * head_dim, head_query(layer, head, thread),
+                    head_dim * sizeof(float));
 }
 
 // Only the task of the last chunk of a KV head reads the row at `position`, so it may as well write it.

@@ -19,6 +19,7 @@ struct DecodeStep {
     const float* resid = nullptr;  // [d_model] what the first block reads
     // What each block leaves: [layers, d_model], [layers, kv_dim] (hook_k: before rotary embedding), [layers, kv_dim].
     float *hidden = nullptr, *key = nullptr, *value = nullptr;
+    float* query = nullptr;  // [layers, q_dim] hook_q: before rotary embedding, as the key; or null
     // The cache of each block, [kv_heads, capacity, head_dim]; the row at `position` is written.
     std::vector<float*> cache_keys, cache_values;
     int64_t capacity = 0;
@@ -62,8 +63,10 @@ class Decoder {
     void project(const DecodeStep& step, int64_t layer, const float* resid, int thread);
     Sight sight(const DecodeStep& step, int64_t layer) const;
     void attention(const DecodeStep& step, int64_t layer, int thread);
+    const float* head_query(int64_t layer, int64_t head, int thread);
     void rotate_query(const DecodeStep& step, int64_t layer, int64_t head, int thread);
     void place_row(const DecodeStep& step, int64_t layer, int64_t kv_head);
+    void keep_queries(const DecodeStep& step, int64_t layer, int64_t kv_head, int thread);
     void mix_heads(const DecodeStep& step, int64_t layer, int thread);
     void mlp_in(int64_t layer, const float* resid, int thread);
     void mlp_out(const DecodeStep& step, int64_t layer, int thread);

@@ -15,10 +15,14 @@ at::Tensor hooked(const TorchPass& pass, const std::string& name, at::Tensor act
     return pass.hooks ? pass.hooks->run(name, std::move(activation)) : activation;
 }
 
-void keep(const TorchPass& pass, at::Tensor StateRows::*member, int64_t layer, const at::Tensor& activation) {
-    if (!pass.rows || !(pass.rows->*member).defined()) return;
-    at::Tensor target = (pass.rows->*member).select(1, layer);
+void fill(const at::Tensor& kept, int64_t layer, const at::Tensor& activation) {
+    if (!kept.defined()) return;
+    at::Tensor target = kept.select(1, layer);
     target.copy_(activation.reshape(target.sizes()));
+}
+
+void keep(const TorchPass& pass, at::Tensor StateRows::*member, int64_t layer, const at::Tensor& activation) {
+    if (pass.rows) fill(pass.rows->*member, layer, activation);
 }
 
 const KvRow* edited_kv(const TorchPass& pass, int64_t layer) {
@@ -120,6 +124,7 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
     const std::string name = "blocks." + std::to_string(layer) + ".attn.";
     const at::Tensor x = norm(resid, block.attn_norm);
     at::Tensor q = hooked(pass, name + "hook_q", norm(heads_of(block.q, x), block.q_norm));
+    fill(pass.query, layer, q);
     at::Tensor k = norm(heads_of(block.k, x), block.k_norm), v = heads_of(block.v, x);
     if (const KvRow* row = edited_kv(pass, layer)) {
         k = with_row(k, pass.edit->position - pass.past, row->key);

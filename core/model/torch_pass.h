@@ -24,6 +24,7 @@ struct TorchPass {
     const Hooks* hooks = nullptr;
     const RowEdit* edit = nullptr;  // its position lies in past .. past + tokens - 1; batch 1
     StateRows* rows = nullptr;      // filled in place, over the flattened batch; null: nothing is kept
+    at::Tensor query = {};          // hook_q, filled in place: [batch * tokens, layers, heads, head_dim]; or undefined
     // Instead of a cache: what the tokens before these left, [batch, past, layers, kv_heads, head_dim], keys before
     // rotary embedding. Gradients flow into them.
     at::Tensor prefix_key = {}, prefix_value = {};

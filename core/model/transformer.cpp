@@ -33,6 +33,10 @@ StateRows empty_rows(const ModelConfig& c, int64_t tokens) {
             {}};
 }
 
+at::Tensor empty_queries(const ModelConfig& c, int64_t tokens) {
+    return at::empty({tokens, c.layers, c.heads, c.head_dim}, at::kFloat);
+}
+
 // A copy and not a view, which would keep all of `hidden` alive.
 void keep_last(StateRows& rows, const ModelConfig& c) { rows.last = rows.hidden.select(1, c.layers - 1).clone(); }
 
@@ -141,7 +145,7 @@ struct Transformer::Impl {
         const int64_t tokens = pass.resid.size(1);
         const at::Tensor resid = torch.run(pass);
         if (options.capture) keep_last(rows, config);
-        ForwardOutput output{wanted_logits(resid, options), options.capture ? rows : StateRows{}};
+        ForwardOutput output{wanted_logits(resid, options), options.capture ? rows : StateRows{}, pass.query};
         if (pass.cache) pass.cache->set_length(pass.past + tokens);
         return output;
     }
@@ -163,6 +167,10 @@ struct Transformer::Impl {
         HeldEdit held;
         if (edit) held.apply(*edit, config.layers, step);
         ForwardOutput output;
+        if (options.queries && first_block == 0) {
+            output.query = empty_queries(config, 1);
+            step.query = output.query.data_ptr<float>();
+        }
         if (options.logits != Logits::none) output.logits = at::empty({1, config.vocab}, at::kFloat);
         step.logits = output.logits.defined() ? output.logits.data_ptr<float>() : nullptr;
         decoder->step(step);
@@ -260,6 +268,7 @@ ForwardOutput Transformer::prefill(KvCache& cache, std::span<const TokenId> toke
     cache.reserve(past + static_cast<int64_t>(tokens.size()));
     TorchPass pass{impl_->torch.embed(ids_tensor(tokens)).unsqueeze(0), 0, past, &cache};
     pass.edit = options.edit;
+    if (options.queries) pass.query = empty_queries(config(), static_cast<int64_t>(tokens.size()));
     return impl_->torch_forward(pass, options, {});
 }
 
@@ -271,7 +280,7 @@ ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const Token
     impl_->check_tokens(tokens, start);
     cache.reserve(start + count);
     std::vector<StateRows> rows;
-    std::vector<at::Tensor> logits;
+    std::vector<at::Tensor> logits, queries;
     for (int64_t from = 0; from < count; from += chunk) {
         if (keep_going && !keep_going(from)) {
             cache.truncate(start);
@@ -285,9 +294,13 @@ ForwardOutput Transformer::prefill_chunked(KvCache& cache, std::span<const Token
             part.edit = nullptr;
         ForwardOutput output = prefill(cache, tokens.subspan(from, size), part);
         if (output.logits.defined()) logits.push_back(output.logits);
+        if (output.query.defined()) queries.push_back(output.query);
         rows.push_back(std::move(output.rows));
     }
-    return {logits.empty() ? at::Tensor() : at::cat(logits), concat(rows)};
+    const auto joined = [](const std::vector<at::Tensor>& parts) {
+        return parts.empty() ? at::Tensor() : at::cat(parts);
+    };
+    return {joined(logits), concat(rows), joined(queries)};
 }
 
 ForwardOutput Transformer::decode(KvCache& cache, TokenId token, const ForwardOptions& options) const {

@@ -19,7 +19,8 @@ enum class Logits { none, last, all };
 
 struct ForwardOptions {
     Logits logits = Logits::last;
-    bool capture = true;            // fill Output::rows
+    bool capture = true;            // fill ForwardOutput::rows
+    bool queries = false;           // fill ForwardOutput::query, in prefill(), prefill_chunked() and decode()
     const Hooks* hooks = nullptr;   // named activations, read or replaced (the libtorch path runs then)
     const RowEdit* edit = nullptr;  // for decode(): rows that replace the computed ones of this token
 };
@@ -27,6 +28,7 @@ struct ForwardOptions {
 struct ForwardOutput {
     at::Tensor logits;  // [1 or tokens, vocab] float32 on the CPU; undefined for Logits::none
     StateRows rows;     // of the tokens just run (CPU)
+    at::Tensor query;   // their blocks.L.attn.hook_q (before rotary): [tokens, layers, heads, head_dim] float32 (CPU)
 };
 
 // The frozen model T_main: one decoder described by a ModelConfig, float32. On the CPU a decode step
@@ -89,6 +91,7 @@ class Transformer {
     void restore(KvCache& cache, const StateRows& rows) const;
 
     // blocks.L.attn.hook_q (before rotary) of tokens whose hidden rows are known: [tokens, layers, heads, head_dim].
+    // What ForwardOptions::queries gives for less, where the tokens are being run anyway.
     at::Tensor queries(const StateRows& rows, std::span<const TokenId> tokens) const;
     // Rotary embedding of [tokens, layers, any heads, head_dim] (all of the model's layers) at positions
     // first_position...

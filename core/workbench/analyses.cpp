@@ -161,6 +161,10 @@ void Analyses::take_reconstruction(Desk& desk) {
     if (waiting_fidelity_ && waiting_fidelity_->first == key) view = with_fidelity(*view, waiting_fidelity_->second);
 }
 
+void Analyses::take_query(ThoughtId thought, int64_t position, at::Tensor query) {
+    scores_.take_query(thought, position, std::move(query));
+}
+
 void Analyses::live(Desk& desk, ThoughtId thought) {
     const auto start = std::chrono::steady_clock::now();
     if (start < live_again_ || (!behind(desk, thought) && !unweighed(desk, thought))) return;

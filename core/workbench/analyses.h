@@ -33,6 +33,9 @@ class Analyses {
     bool missing(const Desk& desk) const;  // there is something to do, and nobody refused it
 
     Step step(Desk& desk);  // one piece of what is missing
+    // Whether what is scored live wants hook_q of each new token, and where it is left.
+    bool wants_queries(const Desk& desk) const { return scores_.wants_queries(desk); }
+    void take_query(ThoughtId thought, int64_t position, at::Tensor query);
     // Newest tokens of a running generation, a few at a time, in at most a quarter of its time.
     void live(Desk& desk, ThoughtId thought);
     void show(Desk& desk);  // publishes what is already known of the current path

@@ -86,8 +86,11 @@ void GenerationTask::sample_next() {
     const int64_t position = desk_.graph.path_length(id_);
     const TokenId token = sample(logits_, settings_.sampler, position);
     KvCache& cache = desk_.live->rewind(id_, position);
-    const ForwardOutput output = desk_.transformer().decode(cache, token);
+    ForwardOptions options;
+    options.queries = desk_.analyses.wants_queries(desk_);
+    const ForwardOutput output = desk_.transformer().decode(cache, token, options);
     append(token, output.logits[0], output.rows);
+    if (output.query.defined()) desk_.analyses.take_query(id_, position, output.query);
     desk_.live->advanced(id_);
     ended_ = !settings_.ignore_end && desk_.tokenizer().ends_generation(token);
     ++sampled_;

@@ -4,7 +4,6 @@
 
 #include <numeric>
 
-#include "core/workbench/attended_rows.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
@@ -31,8 +30,23 @@ void write(Desk& desk, ThoughtId id, const std::vector<float>& token_percentile,
 
 }  // namespace
 
+void ScoreBook::clear() {
+    runs_.clear();
+    queries_.clear();
+}
+
+bool ScoreBook::wants_queries(const Desk& desk) const {
+    const auto reference = desk.references.active(desk);
+    return reference && reference->stream().reads_queries();
+}
+
+void ScoreBook::take_query(ThoughtId thought, int64_t position, at::Tensor query) {
+    queries_.add(thought, position, std::move(query));
+}
+
 void ScoreBook::forget(ThoughtId thought) {
     std::erase_if(runs_, [&](const auto& entry) { return entry.first.first == thought; });
+    queries_.clear();
 }
 
 const ScoreBook::Run* ScoreBook::find(ThoughtId thought, const AnomalyReference& reference) const {
@@ -73,7 +87,8 @@ bool ScoreBook::reach_prefix(Desk& desk, const Thought& thought, Run& run, const
 
 void ScoreBook::score(Desk& desk, const Thought& thought, Run& run, const AnomalyReference& reference, int64_t count) {
     const int64_t position = thought.prefix + run.scored;
-    const AttendedRows rows = attended_rows(desk, thought.id, position, count, reference.choice().phi.rotary);
+    const AttendedRows rows = attended_rows(desk, thought.id, position, count, reference.choice().phi.rotary,
+                                            run.stream.reads_queries(), queries_.find(thought.id, position, count));
     const FormRows features = run.stream.next(rows.query, rows.key, rows.value);
     const AnomalyScores scores = reference.score(features.values, position);
     append(run.percentile, scores.percentile);

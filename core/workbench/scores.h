@@ -8,6 +8,7 @@
 
 #include "core/analysis/anomaly.h"
 #include "core/state/thought_graph.h"
+#include "core/workbench/attended_rows.h"
 #include "core/workbench/snapshot.h"
 
 namespace savepoint {
@@ -18,8 +19,11 @@ struct Desk;
 // Scoring goes on from the linear-attention state after the last scored token.
 class ScoreBook {
    public:
-    void clear() { runs_.clear(); }
+    void clear();
     void forget(ThoughtId thought);
+    // Whether scores of new tokens want their queries, and where they are left.
+    bool wants_queries(const Desk& desk) const;
+    void take_query(ThoughtId thought, int64_t position, at::Tensor query);
     // Scores at most `tokens` more tokens of the path (or brings a state up to where they begin), and
     // writes the token percentiles into the graph. False when the whole path is scored.
     bool advance(Desk& desk, ThoughtId thought, int64_t tokens);
@@ -42,6 +46,7 @@ class ScoreBook {
     void score(Desk& desk, const Thought& thought, Run& run, const AnomalyReference& reference, int64_t count);
 
     std::map<Key, Run> runs_;
+    FreshQueries queries_;
 };
 
 }  // namespace savepoint

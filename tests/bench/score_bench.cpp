@@ -1,7 +1,7 @@
 // What scoring tokens as they come costs beside decoding them, choice by choice: bench_score_bench [CHOICE...]
 // A choice as its reference is named: elu1.read_out.mahalanobis (the default), relu.rows.knn, ... Each reference is
 // fitted on a little text first. Decoding and scoring take turns, eight tokens each, so that a busy machine slows both
-// alike.
+// alike. As in the workbench, the queries are those that the model made while it decoded.
 
 #include <ATen/ATen.h>
 
@@ -44,21 +44,29 @@ Cost measure(const Transformer& model, const AnomalyReference& reference) {
     FormStream stream = reference.stream();
     const bool rotary = reference.choice().phi.rotary;
     Cost cost;
-    const auto score = [&](const StateRows& rows, const std::vector<TokenId>& ids, int64_t position) {
-        at::Tensor query = model.queries(rows, ids), key = rows.key;
-        if (rotary) query = model.rotate(query, position), key = model.rotate(key, position);
+    ForwardOptions options;
+    options.queries = stream.reads_queries();
+    const auto score = [&](const StateRows& rows, at::Tensor query, int64_t position) {
+        at::Tensor key = rows.key;
+        if (rotary && query.defined()) query = model.rotate(query, position);
+        if (rotary) key = model.rotate(key, position);
         reference.score(stream.next(query, key, rows.value).values, position);
     };
-    const std::vector<TokenId> prompt = ids_of(0, kPrompt);
-    score(model.prefill(cache, prompt).rows, prompt, 0);
+    const ForwardOutput prompt = model.prefill(cache, ids_of(0, kPrompt), options);
+    score(prompt.rows, prompt.query, 0);
     for (int64_t piece = 0; piece < kPieces; ++piece) {
         const int64_t position = kPrompt + piece * kPiece;
         const std::vector<TokenId> ids = ids_of(position, kPiece);
         std::vector<StateRows> rows;
+        std::vector<at::Tensor> queries;
         const double start = now();
-        for (const TokenId id : ids) rows.push_back(model.decode(cache, id).rows);
+        for (const TokenId id : ids) {
+            ForwardOutput output = model.decode(cache, id, options);
+            rows.push_back(std::move(output.rows));
+            if (output.query.defined()) queries.push_back(output.query);
+        }
         const double decoded = now();
-        score(concat(rows), ids, position);
+        score(concat(rows), queries.empty() ? at::Tensor() : at::cat(queries), position);
         cost.decoding += decoded - start;
         cost.scoring += now() - decoded;
     }

@@ -284,6 +284,10 @@ TEST_CASE("gemma: unembed and queries of saved rows are what the pass had") {
     const ForwardOutput output = model.prefill(cache, ids, options);
     CHECK(largest_difference(model.queries(output.rows, ids).select(1, 7), seen) < 1e-4f);
     CHECK(same_bits(model.unembed(output.rows.last[11]), output.logits[0]));
-    const ForwardOutput step = model.decode(cache, 100);
+    options = {};
+    options.queries = true;
+    const std::vector<TokenId> next = {100};
+    const ForwardOutput step = model.decode(cache, next[0], options);
     CHECK(same_bits(model.unembed(step.rows.last), step.logits));
+    CHECK(largest_difference(step.query, model.queries(step.rows, next)) < 1e-3f);  // through the norm of each head
 }

@@ -199,6 +199,27 @@ TEST_CASE("model: queries from saved rows are hook_q") {
     CHECK(largest_difference(shared_model().queries(output.rows, ids).select(1, 17), seen) < 1e-4f);
 }
 
+TEST_CASE("model: queries asked for while running are those of the saved rows, and change nothing else") {
+    ForwardOptions asking;
+    asking.queries = true;
+    const std::vector<TokenId> ids = first_ids(300);  // more than one chunk of attention
+    KvCache cache = shared_model().make_cache(304), other = shared_model().make_cache(304);
+    const ForwardOutput prefill = shared_model().prefill_chunked(cache, ids, 128, asking);
+    CHECK(prefill.query.sizes() == at::IntArrayRef({300, 30, 9, 64}));
+    CHECK(largest_difference(prefill.query, shared_model().queries(prefill.rows, ids)) < 1e-4f);
+    const ForwardOutput silent = shared_model().prefill_chunked(other, ids, 128);
+    CHECK_FALSE(silent.query.defined());
+    CHECK(same_bits(silent.logits, prefill.logits));
+
+    const std::vector<TokenId> next = {99};
+    const ForwardOutput step = shared_model().decode(cache, next[0], asking);
+    CHECK(step.query.sizes() == at::IntArrayRef({1, 30, 9, 64}));
+    CHECK(largest_difference(step.query, shared_model().queries(step.rows, next)) < 1e-3f);
+    const ForwardOutput silent_step = shared_model().decode(other, next[0]);
+    CHECK_FALSE(silent_step.query.defined());
+    CHECK(same_bits(silent_step.logits, step.logits));
+}
+
 TEST_CASE("model: what cannot be done is refused, and the cache stays as it was") {
     KvCache cache = shared_model().make_cache(4);
     const std::vector<TokenId> none, wild = {49152}, fine = {1};
@@ -235,8 +256,10 @@ TEST_CASE("model: OMP_NUM_THREADS lowers the default number of threads, an asked
     setenv("OMP_NUM_THREADS", "1", 1);
     set_threads(3);
     CHECK(threads() == 3);
-    if (set) setenv("OMP_NUM_THREADS", kept.c_str(), 1);
-    else unsetenv("OMP_NUM_THREADS");
+    if (set)
+        setenv("OMP_NUM_THREADS", kept.c_str(), 1);
+    else
+        unsetenv("OMP_NUM_THREADS");
     set_threads(before);
 }
 

@@ -1,6 +1,9 @@
 // Anomaly scores of other choices: their references are fitted when asked, kept, and then used by all that shows
 // scores.
 
+#include <ATen/ATen.h>
+
+#include "core/workbench/attended_rows.h"
 #include "workbench_fixture.h"
 
 using namespace savepoint;
@@ -96,6 +99,41 @@ TEST_CASE("a choice without a reference is fitted on demand, used everywhere, ke
 
     bench->after(command::SetAnomalyChoice{{.detector = DetectorKind::relative_mahalanobis}}, true);
     CHECK(errors_of(*bench->now()).find("second set") != std::string::npos);
+}
+
+TEST_CASE("fresh queries: the newest of one thought, without gaps") {
+    FreshQueries fresh;
+    const auto query = [](int64_t value) { return at::full({1, 2, 3, 4}, static_cast<float>(value)); };
+    for (int64_t position = 10; position < 90; ++position) fresh.add(7, position, query(position));
+    const at::Tensor found = fresh.find(7, 80, 10);
+    REQUIRE(found.defined());
+    CHECK(found.sizes() == at::IntArrayRef({10, 2, 3, 4}));
+    for (int64_t i = 0; i < 10; ++i) CHECK(found[i].eq(static_cast<double>(80 + i)).all().item<bool>());
+    CHECK_FALSE(fresh.find(8, 80, 10).defined());
+    CHECK_FALSE(fresh.find(7, 85, 6).defined());
+    CHECK_FALSE(fresh.find(7, 10, 2).defined());  // too long ago
+    fresh.add(7, 95, query(95));                  // what lies between is not known
+    CHECK_FALSE(fresh.find(7, 89, 1).defined());
+    CHECK(fresh.find(7, 95, 1).defined());
+    fresh.add(9, 96, query(96));
+    CHECK_FALSE(fresh.find(7, 95, 1).defined());
+    fresh.clear();
+    CHECK_FALSE(fresh.find(9, 96, 1).defined());
+}
+
+TEST_CASE("scores made while tokens come are those of the same tokens looked at again") {
+    const TemporaryFolder folder("live-scores");
+    const auto bench = Bench::ready(small_options());
+    bench->after(raw("The sea is blue, because the water", greedy(60)), true);
+    const auto live = bench->now()->anomaly;
+    REQUIRE(live);
+    bench->after(command::SaveSession{folder.file("a.savepoint"), "{}"}, true);
+    const auto shown = bench->after(command::OpenSession{folder.file("a.savepoint")}, true);
+    REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
+    REQUIRE(shown->anomaly->scored == live->scored);
+    REQUIRE(live->scored > 60);
+    for (size_t i = 0; i < live->token_score.size(); ++i)
+        CHECK(shown->anomaly->token_score[i] == doctest::Approx(live->token_score[i]).epsilon(1e-3));
 }
 
 TEST_CASE("a stored reference is read when it is wanted; a damaged one can be fitted again") {
