@@ -139,7 +139,7 @@ at::Tensor Phi::map(const at::Tensor& x, const at::Tensor& weights) const {
         case PhiKind::exp:
             return x;
         case PhiKind::elu1:
-            return at::where(x > 0, x + 1, x.clamp_max(0).exp());
+            return x.clamp_max(0).exp_().add_(x.clamp_min(0));  // x + 1 above 0, exp(x) below
         case PhiKind::relu:
             return x.clamp_min(0);
         case PhiKind::squared_relu:

@@ -1,9 +1,9 @@
 #include "core/analysis/phi_recurrence_kernel.h"
 
-#include <algorithm>
-
 namespace savepoint {
 namespace {
+
+constexpr int64_t kBlock = 64;  // columns that are summed in registers
 
 void add_token(const HeadRecurrence& head, const float* key, const float* value) {
     for (int64_t f = 0; f < head.features; ++f) {
@@ -14,16 +14,22 @@ void add_token(const HeadRecurrence& head, const float* key, const float* value)
     }
 }
 
-float read_query(const HeadRecurrence& head, const float* query, float* read) {
-    std::fill(read, read + head.head_dim, 0.0f);
-    float denominator = 0;
-    for (int64_t f = 0; f < head.features; ++f) {
-        const float feature = query[f];
-        const float* row = head.s + f * head.head_dim;
-        for (int64_t i = 0; i < head.head_dim; ++i) read[i] += feature * row[i];
-        denominator += feature * head.n[f];
-    }
-    return denominator;
+// Columns first .. first + count of phi(q) S.
+template <int64_t count>
+void read_columns(const HeadRecurrence& head, const float* query, int64_t first, float* read) {
+    float sum[count] = {};
+    const float* row = head.s + first;
+    for (int64_t f = 0; f < head.features; ++f, row += head.head_dim)
+        for (int64_t i = 0; i < count; ++i) sum[i] += query[f] * row[i];
+    for (int64_t i = 0; i < count; ++i) read[first + i] = sum[i];
+}
+
+void read_query(const HeadRecurrence& head, const float* query, float* read, float& denominator) {
+    int64_t first = 0;
+    for (; first + kBlock <= head.head_dim; first += kBlock) read_columns<kBlock>(head, query, first, read);
+    for (; first < head.head_dim; ++first) read_columns<1>(head, query, first, read);
+    denominator = 0;
+    for (int64_t f = 0; f < head.features; ++f) denominator += query[f] * head.n[f];
 }
 
 }  // namespace
@@ -31,10 +37,11 @@ float read_query(const HeadRecurrence& head, const float* query, float* read) {
 void run_recurrence(const HeadRecurrence& head) {
     for (int64_t token = 0; token < head.tokens; ++token) {
         add_token(head, head.key + token * head.key_stride, head.value + token * head.value_stride);
+        const float* query = head.query + token * head.query_stride;
+        float *read = head.read + token * head.read_stride,
+              *denominator = head.denominator + token * head.denominator_stride;
         for (int64_t i = 0; i < head.group; ++i)
-            head.denominator[token * head.denominator_stride + i] =
-                read_query(head, head.query + token * head.query_stride + i * head.features,
-                           head.read + token * head.read_stride + i * head.head_dim);
+            read_query(head, query + i * head.features, read + i * head.head_dim, denominator[i]);
     }
 }
 

@@ -8,7 +8,6 @@
 #include "core/analysis/kv_head_layout.h"
 #include "core/analysis/phi_recurrence_kernel.h"
 #include "core/model/error.h"
-#include "core/model/parallel.h"
 
 namespace savepoint {
 
@@ -98,7 +97,7 @@ at::Tensor recur(PhiState& state, const at::Tensor& q, const at::Tensor& feature
     const int64_t f = q.size(3), group = heads / kv_heads;
     at::Tensor out = at::empty({tokens, layers, heads, dim}, at::kFloat);
     denominator = at::empty({tokens, layers, heads}, at::kFloat);
-    const auto part = [&](int64_t layer) {
+    for (int64_t layer = 0; layer < layers; ++layer)
         for (int64_t i = 0; i < kv_heads; ++i) {
             const int64_t kv = layer * kv_heads + i, query = layer * heads + i * group;
             run_recurrence({tokens, f, dim, group, q.const_data_ptr<float>() + query * f,
@@ -108,8 +107,6 @@ at::Tensor recur(PhiState& state, const at::Tensor& q, const at::Tensor& feature
                             out.data_ptr<float>() + query * dim, denominator.data_ptr<float>() + query,
                             layers * heads * dim, layers * heads});
         }
-    };
-    parallel_tasks(layers, part);
     return out;
 }
 
