@@ -5,6 +5,7 @@
 #include "app/cli/commands.h"
 #include "core/model/device.h"
 #include "core/model/error.h"
+#include "core/model/sampler.h"
 #include "core/sidecar/codec_files.h"
 #include "core/sidecar/coded_run.h"
 #include "core/state/replay.h"
@@ -27,6 +28,11 @@ double quantile(std::vector<double> values, double q) {
 }
 
 constexpr int64_t kPrompt = 512, kDecoded = 64;
+
+struct EncodingBench {
+    std::string codec;  // a file; empty: everything else is measured
+    int64_t batch = 64;
+};
 
 // Plain English of the length asked for, the same every time.
 std::vector<TokenId> bench_prompt(const Tokenizer& tokenizer) {
@@ -74,32 +80,50 @@ DecodeSpeed decode_speed(const OpenModel& model, const std::vector<TokenId>& pro
     return {quantile(plain, 0.5), quantile(capture, 0.5)};
 }
 
+// A text that goes on as the model does at temperature 1, the same every time.
+std::vector<TokenId> sampled_text(const OpenModel& model, std::vector<TokenId> ids, int64_t tokens) {
+    KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()) + tokens);
+    at::Tensor logits = model.transformer.prefill(cache, ids).logits[0];
+    SamplerSettings settings;
+    settings.temperature = 1;
+    settings.seed = 1;
+    for (int64_t i = 0; i < tokens; ++i) {
+        ids.push_back(sample(logits, settings, cache.length()));
+        logits = model.transformer.decode(cache, ids.back()).logits[0];
+    }
+    return ids;
+}
+
 // Decoding with capture, and the same while a codec codes what was said in batches beside it, in turns.
-nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenId>& prompt, const std::string& file) {
-    constexpr int64_t kBefore = 128, kGenerated = 128, kBatch = 64;
-    const auto loaded = load_codec(file, model.transformer.shared_weights());
-    const std::vector<TokenId> ids(prompt.begin(), prompt.begin() + kBefore + kGenerated);
+nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenId>& prompt,
+                                const EncodingBench& asked) {
+    constexpr int64_t kBefore = 128, kGenerated = 256;
+    const int64_t batch_size = asked.batch;
+    const auto loaded = load_codec(asked.codec, model.transformer.shared_weights());
+    const std::vector<TokenId> ids =
+        sampled_text(model, std::vector<TokenId>(prompt.begin(), prompt.begin() + kBefore), kGenerated);
     KvCache cache = model.transformer.make_cache(kBefore + kGenerated);
-    const StateRows before =
-        model.transformer.prefill_chunked(cache, std::span(ids).first(static_cast<size_t>(kBefore)), 128).rows;
+    model.transformer.prefill_chunked(cache, std::span(ids).first(static_cast<size_t>(kBefore)), 128);
     std::vector<double> alone, encoding;
     for (int repeat = 0; repeat < 5; ++repeat)
         for (const bool encode : {false, true}) {
             cache.truncate(kBefore);
-            StateRows path = before;
             std::vector<StateRows> batch;
+            std::vector<at::Tensor> queries;
             const auto start = Clock::now();
             for (int64_t i = 0; i < kGenerated; ++i) {
                 ForwardOptions options;
-                options.capture = true;
-                batch.push_back(model.transformer.decode(cache, ids[static_cast<size_t>(kBefore + i)], options).rows);
-                if (!encode || static_cast<int64_t>(batch.size()) < kBatch) continue;
-                batch.insert(batch.begin(), path);
-                path = concat(batch);
+                options.queries = encode;
+                ForwardOutput output = model.transformer.decode(cache, ids[static_cast<size_t>(kBefore + i)], options);
+                batch.push_back(std::move(output.rows));
+                if (!encode) continue;
+                queries.push_back(std::move(output.query));
+                if (static_cast<int64_t>(batch.size()) < batch_size) continue;
+                const auto newest = std::span(ids).subspan(static_cast<size_t>(kBefore + i + 1 - batch_size));
+                loaded.codec->encode(coded_run(model.transformer, cache, concat(batch),
+                                               newest.first(static_cast<size_t>(batch_size)), at::cat(queries)));
                 batch.clear();
-                const int64_t end = path.tokens();
-                loaded.codec->encode(
-                    coded_run(model.transformer, path, std::span(ids).first(static_cast<size_t>(end)), end - kBatch));
+                queries.clear();
             }
             (encode ? encoding : alone).push_back(1000.0 * kGenerated / milliseconds_since(start));
         }
@@ -108,7 +132,7 @@ nlohmann::json encoding_figures(const OpenModel& model, const std::vector<TokenI
             {"decode_exact_capture_tokens_per_s", plain},
             {"decode_exact_encoding_tokens_per_s", coded},
             {"share_of_time_encoding", 1 - coded / plain},
-            {"batch", kBatch}};
+            {"batch", batch_size}};
 }
 
 // Adding a branch to a graph, and bringing the live cache back to the middle of another path.
@@ -199,13 +223,13 @@ nlohmann::json workbench_figures(const Common& common) {
     return result;
 }
 
-int bench(const Common& common, const std::string& codec) {
+int bench(const Common& common, const EncodingBench& encoding) {
     nlohmann::json result;
     {
         const OpenModel model(common);
         const std::vector<TokenId> prompt = bench_prompt(model.tokenizer);
-        if (!codec.empty()) {
-            print_json(encoding_figures(model, prompt, codec));
+        if (!encoding.codec.empty()) {
+            print_json(encoding_figures(model, prompt, encoding));
             return 0;
         }
         std::cerr << "prefill and decode ...\n";
@@ -231,11 +255,15 @@ int bench(const Common& common, const std::string& codec) {
 
 void add_bench(Registry registry) {
     auto* command = add_command(registry, "bench", "Measure speed on this machine");
-    const auto codec = std::make_shared<std::string>();
-    command->add_option("--codec", *codec, "Only: what coding with this saved codec, while generating, costs")
+    const auto encoding = std::make_shared<EncodingBench>();
+    command->add_option("--codec", encoding->codec, "Only: what coding with this saved codec, while generating, costs")
         ->check(CLI::ExistingFile);
-    command->callback(
-        [registry, codec] { registry.chosen = [&common = registry.common, codec] { return bench(common, *codec); }; });
+    command->add_option("--batch", encoding->batch, "With --codec: tokens that are coded together")
+        ->check(CLI::Range(32, 256))
+        ->capture_default_str();
+    command->callback([registry, encoding] {
+        registry.chosen = [&common = registry.common, encoding] { return bench(common, *encoding); };
+    });
 }
 
 }  // namespace savepoint::cli

@@ -10,6 +10,9 @@ namespace savepoint {
 // values [tokens, layers, heads, head_dim], of all layers, queries and keys after rotary embedding; queries may have a
 // multiple of the keys' heads.
 
+// What each of the last queries does not attend to in a layer: [queries, tokens].
+at::Tensor unseen_keys(const ModelConfig& config, int64_t layer, int64_t queries, int64_t tokens);
+
 // softmax(q k^T / sqrt(head_dim)): [layers, heads, queries, tokens].
 at::Tensor attention_weights(const ModelConfig& config, const at::Tensor& query, const at::Tensor& key);
 

@@ -82,8 +82,13 @@ TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, Tr
 }
 
 void TransformCodec::shorten() {
-    if (!settings_.bfloat16 || !multiplies_bfloat16()) return;
+    const bool shorter = settings_.bfloat16 && multiplies_bfloat16();
     for (Group& group : groups_) {
+        if (settings_.from_below)
+            group.decode_last = group.decode.slice(1, group.width() - features_->width()).contiguous();
+        if (!shorter) continue;
+        if (settings_.from_below) group.short_decode_last = group.decode_last.to(at::kBFloat16);
+        group.short_encode = group.encode.t().to(at::kBFloat16).contiguous();
         group.short_decode = group.decode.to(at::kBFloat16);
         if (group.predict.defined()) group.short_predict = group.predict.t().to(at::kBFloat16).contiguous();
     }
@@ -116,11 +121,18 @@ at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& 
     return prediction.defined() ? x.add_(prediction) : x;
 }
 
+at::Tensor TransformCodec::last_block_features(const Group& group, const at::Tensor& steps,
+                                               const at::Tensor& prediction) const {
+    const int64_t first = group.width() - features_->width();
+    at::Tensor x = product(steps * step_, group.decode_last, group.short_decode_last).add_(group.mean.slice(0, first));
+    return prediction.defined() ? x.add_(prediction.slice(1, first)) : x;
+}
+
 at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features,
                                         const at::Tensor& prediction) const {
     at::Tensor x = features - group.mean;
     if (prediction.defined()) x.sub_(prediction);
-    return at::matmul(x, group.encode.t()) / step_;
+    return product(x, group.encode.t(), group.short_encode) / step_;
 }
 
 at::Tensor TransformCodec::features_of(const Group& group, const StateRows& rows) const {
@@ -150,10 +162,7 @@ TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
         at::Tensor steps = coefficients(group, features_of(group, run.rows), predicted);
         if (coarser.defined()) steps = steps / relative_steps(coarser);
         const at::Tensor q = group.coder.coded_part(round_to_steps(steps, settings_.dead_zone), coarser);
-        if (settings_.from_below) {
-            const at::Tensor decoded = group_features(group, values(g, q, coarser), predicted);
-            below = decoded.slice(1, decoded.size(1) - features_->width());
-        }
+        if (settings_.from_below) below = last_block_features(group, values(g, q, coarser), predicted);
         latent.exact.push_back(steps);
         latent.rounded.push_back(q);
     }

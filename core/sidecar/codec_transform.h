@@ -29,7 +29,7 @@ struct TransformSettings {
     double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
     std::string label;                          // for the codec's name; empty: made from the above
-    bool bfloat16 = false;  // decoding may multiply so; set by the fit, where rounding loses far more than that
+    bool bfloat16 = false;  // products may be taken so; set by the fit, where rounding loses far more than that
 };
 
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
@@ -47,7 +47,8 @@ class TransformCodec final : public RunCodec {
         at::Tensor predict;         // [width, context], undefined: no prediction
         at::Tensor context_mean;    // [context]
         CoefficientCoder coder;
-        at::Tensor short_decode, short_predict;  // in bfloat16, where they are used
+        at::Tensor short_encode, short_decode, short_predict;  // in bfloat16, where they are used
+        at::Tensor decode_last, short_decode_last;             // of the group's last block alone
         int64_t width() const { return mean.size(0); }
         int64_t components() const { return encode.size(0); }
     };
@@ -84,6 +85,7 @@ class TransformCodec final : public RunCodec {
     at::Tensor prediction(const Group& group, const BlockFeatures::Distinct& tokens, const at::Tensor& below) const;
     at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& prediction) const;
     at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& prediction) const;
+    at::Tensor last_block_features(const Group& group, const at::Tensor& steps, const at::Tensor& prediction) const;
     BlockFeatures::Distinct predicted_from(std::span<const TokenId> tokens) const;
     at::Tensor features_of(const Group& group, const StateRows& rows) const;  // throws InputError when not finite
 

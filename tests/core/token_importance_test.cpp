@@ -95,7 +95,9 @@ TEST_CASE("the attention that a run's rows receive is that of the model's own la
                    [&layers, layer](const at::Tensor& a) { layers[static_cast<size_t>(layer)] = a.clone(); });
     ForwardOptions options;
     options.hooks = &hooks;
-    const StateRows rows = shared_model().prefill(cache, tokens, options).rows;
+    options.queries = true;
+    const ForwardOutput output = shared_model().prefill(cache, tokens, options);
+    const StateRows rows = output.rows;
     const CodedRun run = coded_run(shared_model(), rows, tokens, kFirst);
     REQUIRE(run.attention.sizes() == at::IntArrayRef({kPrefix - kFirst, 30}));
     CHECK(run.first_position == kFirst);
@@ -104,6 +106,15 @@ TEST_CASE("the attention that a run's rows receive is that of the model's own la
         const at::Tensor received = pattern.slice(1, kPrefix - 32).mean(at::IntArrayRef({0, 1})).slice(0, kFirst);
         CHECK(at::allclose(run.attention.select(1, layer), received, 1e-3, 1e-6));
     }
+    // The newest tokens alone, from the cache and the queries that the pass made.
+    const int64_t newest = 40, from = kPrefix - newest;
+    const CodedRun live =
+        coded_run(shared_model(), cache, rows.slice(from, newest), std::span(tokens).subspan(from), output.query);
+    CHECK(live.first_position == from);
+    CHECK(at::allclose(live.attention, run.attention.slice(0, from - kFirst), 1e-3, 1e-6));
+    CHECK_THROWS_AS(coded_run(shared_model(), cache, rows.slice(from, newest), std::span(tokens).subspan(from),
+                              output.query.slice(0, kPrefix - 31)),
+                    InputError);
     StateRows without = rows;
     without.hidden = at::Tensor();
     CHECK_FALSE(coded_run(shared_model(), without, tokens, kFirst).attention.defined());
