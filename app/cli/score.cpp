@@ -3,7 +3,6 @@
 #include "app/cli/commands.h"
 #include "app/cli/progress_line.h"
 #include "core/analysis/choice_fit.h"
-#include "core/analysis/learned_phi.h"
 #include "core/analysis/pruned_states.h"
 #include "core/analysis/reference_sequences.h"
 #include "core/model/error.h"
@@ -37,8 +36,7 @@ std::shared_ptr<const AnomalyReference> reference_for(const Common& common, cons
     const ReferenceFit::Result fit = stored_fit(common, sha256);
     if (const auto fitted = reference_of(fit, choice)) return fitted;
     if (const auto stored = load_reference(folder, choice, sha256, fit.sidecar->hash())) return stored;
-    ChoiceFit job(model.transformer, model.tokenizer, choice,
-                  phi_for(choice.phi, model.transformer.config(), folder, sha256),
+    ChoiceFit job(model.transformer, model.tokenizer, choice, folder, sha256,
                   reference_text_settings(fit.sidecar->info()));
     std::cerr << "savepoint: no reference for " << to_string(choice) << " yet: fitting it, once\n";
     ProgressLine line;
@@ -155,7 +153,7 @@ void add_score(Registry registry) {
     command
         ->add_option("--phi", arguments->phi,
                      "Feature map of the linear-attention state: identity, elu1, relu, squared_relu, exp, favor, dpfp, "
-                     "hedgehog (learned by `savepoint phi`)")
+                     "hedgehog (learned first where no `savepoint phi` has)")
         ->capture_default_str();
     command->add_option("--favor-features", arguments->settings.favor_features)->check(CLI::Range(1, 4096));
     command->add_option("--dpfp-nu", arguments->settings.dpfp_nu)->check(CLI::Range(1, 16));

@@ -6,6 +6,9 @@
 
 #include "core/analysis/anomaly_tables.h"
 #include "core/analysis/attention_capture.h"
+#include "core/analysis/hedgehog_training.h"
+#include "core/analysis/learned_phi.h"
+#include "core/analysis/phi_ranking_settings.h"
 #include "core/analysis/reference_sequences.h"
 #include "core/model/error.h"
 
@@ -15,10 +18,18 @@ namespace {
 
 // Components of matrix forms are fitted on states of the first texts, at these many positions of each.
 constexpr int64_t kComponentTexts = 16, kComponentPositions = 6;
-constexpr int64_t kPiece = 32;  // positions of a step
+constexpr int64_t kPiece = 32;          // positions of a step
+constexpr int64_t kLearningPasses = 2;  // over the text, as far as a ranking's number of texts goes
 
 // Seconds on two processors.
-constexpr double kForwardCost = 0.45, kReadOutCost = 0.02, kStatesCost = 0.15, kSingularCost = 0.6, kFinishCost = 0.5;
+constexpr double kForwardCost = 0.45, kLearningCost = 1, kReadOutCost = 0.02, kStatesCost = 0.15, kSingularCost = 0.6,
+                 kFinishCost = 0.5;
+
+std::shared_ptr<const Phi> phi_at_hand(const PhiSettings& settings, const ModelConfig& config,
+                                       const std::string& folder, const std::string& model_sha256) {
+    if (settings.kind == PhiKind::hedgehog) return usable_learned_phi(folder, settings.rotary, model_sha256);
+    return std::make_shared<const Phi>(settings, config.head_dim);
+}
 
 }  // namespace
 
@@ -33,16 +44,38 @@ std::vector<int64_t> spread_positions(int64_t tokens, int64_t most) {
 
 struct ChoiceFit::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, const AnomalyChoice& choice,
-         std::shared_ptr<const Phi> phi, FitSettings settings)
-        : config(model.config()),
+         std::shared_ptr<const Phi> given, FitSettings settings)
+        : model(model),
+          config(model.config()),
           choice(choice),
-          phi(std::move(phi)),
+          phi(std::move(given)),
           capture(model, choice.phi.rotary),
           text(model, tokenizer, std::move(settings)) {
         if (needs_other(choice.detector))
             throw InputError("anomaly fit: " + to_string(choice.detector) + " wants a second set of texts");
-        if (!is_matrix(choice.form)) fit.emplace(config, choice, this->phi);
-        text.plan(*this, [this] { plan_all(); });
+        if (phi) start_fit();
+        text.plan(*this, [this] {
+            if (!phi) plan_learning();
+            plan_all();
+        });
+    }
+
+    // Of matrix forms once their components are known.
+    void start_fit() {
+        if (!is_matrix(choice.form)) fit.emplace(config, choice, phi);
+    }
+
+    void plan_learning() {
+        const auto texts = static_cast<int64_t>(text.fit().size());
+        training.emplace(model, choice.phi.rotary,
+                         std::min(PhiRankingSettings().hedgehog_steps, kLearningPasses * texts));
+        training->plan(*this, text.fit(), kLearningCost);
+        plan("keeping phi", 0, [this] {
+            phi = training->learned();
+            if (keep) keep(*phi, training->texts());
+            training.reset();
+            start_fit();
+        });
     }
 
     // Of a text: all positions for read-outs, else some of each bucket.
@@ -135,11 +168,14 @@ struct ChoiceFit::Impl : StepQueue {
         features.clear();
     }
 
+    const Transformer& model;
     ModelConfig config;
     AnomalyChoice choice;
     std::shared_ptr<const Phi> phi;
     AttentionCapture capture;
     ReferenceSequences text;
+    std::optional<HedgehogTraining> training;
+    std::function<void(const Phi& learned, int64_t texts)> keep;
     std::vector<AttentionRun> runs;  // of the last pass
     FormStream stream;
     std::vector<at::Tensor> features;  // of the text at hand
@@ -151,6 +187,16 @@ struct ChoiceFit::Impl : StepQueue {
 ChoiceFit::ChoiceFit(const Transformer& model, const Tokenizer& tokenizer, const AnomalyChoice& choice,
                      std::shared_ptr<const Phi> phi, FitSettings text)
     : impl_(std::make_unique<Impl>(model, tokenizer, choice, std::move(phi), std::move(text))) {}
+
+ChoiceFit::ChoiceFit(const Transformer& model, const Tokenizer& tokenizer, const AnomalyChoice& choice,
+                     const std::string& folder, const std::string& model_sha256, FitSettings text)
+    : ChoiceFit(model, tokenizer, choice, phi_at_hand(choice.phi, model.config(), folder, model_sha256),
+                std::move(text)) {
+    if (folder.empty()) return;
+    impl_->keep = [folder, model_sha256](const Phi& learned, int64_t texts) {
+        keep_learned_phi(folder, learned, texts, model_sha256);
+    };
+}
 
 ChoiceFit::~ChoiceFit() = default;
 

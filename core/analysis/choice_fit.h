@@ -15,14 +15,19 @@ namespace savepoint {
 // kStatesPerBucket tokens of a text in each position bucket.
 class ChoiceFit {
    public:
-    // `phi`: the choice's own, the learned one where it says so. Throws InputError on detectors that want a second set.
+    // `phi`: the choice's own; null: a learned one, which is learned first. Throws InputError on detectors that want a
+    // second set.
     ChoiceFit(const Transformer& model, const Tokenizer& tokenizer, const AnomalyChoice& choice,
               std::shared_ptr<const Phi> phi, FitSettings text);
+    // As window and command line fit it: a learned phi is the one kept in `folder`; where there is none that can be
+    // used, it is learned first, from the same text, and kept (learned_phi.h; in an empty folder nothing is).
+    ChoiceFit(const Transformer& model, const Tokenizer& tokenizer, const AnomalyChoice& choice,
+              const std::string& folder, const std::string& model_sha256, FitSettings text);
     ~ChoiceFit();
     void step();
     bool done() const;
-    double progress() const;                                 // 0..1
-    std::string stage() const;                               // "forward pass 31 of 96", ...
+    double progress() const;    // 0..1
+    std::string stage() const;  // "learning phi, text 3 of 200", "forward pass 31 of 96", ...
     std::shared_ptr<const AnomalyReference> result() const;  // when done
 
    private:

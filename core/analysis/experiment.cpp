@@ -15,7 +15,7 @@
 #include "core/analysis/experiment_judge.h"
 #include "core/analysis/experiment_run.h"
 #include "core/analysis/framing.h"
-#include "core/analysis/hedgehog_fit.h"
+#include "core/analysis/hedgehog_training.h"
 #include "core/analysis/injection_curves.h"
 #include "core/analysis/phi_ranking.h"
 #include "core/model/error.h"
@@ -218,21 +218,10 @@ struct Experiment::Impl : StepQueue {
     }
 
     void plan_learning() {
-        plan("learning phi", 1, [this] {
-            PhiSettings phi;
-            phi.rotary = settings.rotary;
-            fit.emplace(model.config(), phi);
-            plain = hedgehog_texts(tokenizer, {});
-        });
-        const auto count = static_cast<size_t>(settings.hedgehog_steps);
-        for (size_t i = 0; i < count; ++i)
-            plan(counted("learning phi, text", i, count), 2, [this, i] {
-                ForwardOptions options;
-                options.logits = Logits::none;
-                options.capture = false;
-                fit->step(capture->run({plain[i % plain.size()]}, options).front());
-            });
-        plan("learning phi", 0.1, [this] { learned = std::make_shared<const Phi>(fit->finish()); });
+        plan("reading texts to learn phi from", 1, [this] { plain = hedgehog_texts(tokenizer, {}); });
+        training.emplace(model, settings.rotary, settings.hedgehog_steps);
+        training->plan(*this, plain, 2);
+        plan("learning phi", 0, [this] { learned = training->learned(); });
     }
 
     void baselines() {
@@ -318,7 +307,7 @@ struct Experiment::Impl : StepQueue {
     std::vector<LabelledText> texts;
     std::vector<std::vector<TokenId>> ids;
     std::vector<std::vector<TokenId>> plain;  // background, then what phi is learned from
-    std::optional<HedgehogFit> fit;
+    std::optional<HedgehogTraining> training;
     std::vector<TextRun> runs;      // of the texts that take part, then of the background
     std::shared_ptr<RunBook> book;  // may be null
     at::Tensor table;               // [runs, layers, width] of the choice at work

@@ -88,12 +88,23 @@ std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rota
     return stored ? stored->phi : nullptr;
 }
 
+std::shared_ptr<const Phi> usable_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256) {
+    if (folder.empty()) return nullptr;
+    try {
+        return load_learned_phi(folder, rotary, model_sha256);
+    } catch (const FileError&) {
+        return nullptr;
+    }
+}
+
 std::shared_ptr<const Phi> phi_for(const PhiSettings& settings, const ModelConfig& config, const std::string& folder,
                                    const std::string& model_sha256) {
     if (settings.kind != PhiKind::hedgehog) return std::make_shared<const Phi>(settings, config.head_dim);
     const auto learned = folder.empty() ? nullptr : load_learned_phi(folder, settings.rotary, model_sha256);
     if (!learned)
-        throw InputError("phi: none is learned for this model yet; rank feature maps with it first (`savepoint phi`)");
+        throw InputError(
+            "phi: none is learned for this model yet; rank feature maps with it first (`savepoint phi`), or fit an "
+            "anomaly reference of it");
     return learned;
 }
 

@@ -18,6 +18,9 @@ void save_learned_phi(const std::string& folder, const Phi& phi, int64_t texts, 
 bool keep_learned_phi(const std::string& folder, const Phi& phi, int64_t texts, const std::string& model_sha256);
 std::shared_ptr<const Phi> load_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256);
 
+// The same, but null also where the kept one cannot be used: it is to be learned, and takes that one's place.
+std::shared_ptr<const Phi> usable_learned_phi(const std::string& folder, bool rotary, const std::string& model_sha256);
+
 // Any phi, ready for a model: the learned one as it is kept in `folder`. Throws InputError where it is not there.
 std::shared_ptr<const Phi> phi_for(const PhiSettings& settings, const ModelConfig& config, const std::string& folder,
                                    const std::string& model_sha256);

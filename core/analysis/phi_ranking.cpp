@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "core/analysis/attention_capture.h"
-#include "core/analysis/hedgehog_fit.h"
+#include "core/analysis/hedgehog_training.h"
 #include "core/analysis/learned_phi.h"
 #include "core/analysis/phi_state.h"
 #include "core/model/error.h"
@@ -21,6 +21,8 @@
 namespace savepoint {
 
 namespace {
+
+constexpr double kLearningCost = 2;  // of a text; comparing all feature maps on one costs 3.4
 
 TokenSplit text_of(const Tokenizer& tokenizer, const PhiRankingSettings& s) {
     const Corpus corpus = corpus_named(s.corpus);
@@ -98,31 +100,16 @@ struct PhiRanking::Impl : StepQueue {
     void read() {
         split = text_of(tokenizer, settings);
         for (const int rotary : settings.rotary) {
-            if (wants_hedgehog()) plan_hedgehog(rotary != 0);
+            if (wants_hedgehog()) {
+                const auto [entry, made] =
+                    training.try_emplace(rotary != 0, model, rotary != 0, settings.hedgehog_steps);
+                if (made) entry->second.plan(*this, split.fit, kLearningCost);
+            }
             plan("feature maps", 0.1, [this, rotary] { make_maps(rotary != 0); });
             for (size_t i = 0; i < split.held_out.size(); ++i)
                 plan("comparing on text " + std::to_string(i + 1) + " of " + std::to_string(split.held_out.size()),
                      1 + 0.3 * static_cast<double>(settings.kinds.size()), [this, i] { compare(i); });
         }
-    }
-
-    void plan_hedgehog(bool rotary) {
-        plan("learning phi", 0.1, [this, rotary] {
-            PhiSettings phi;
-            phi.rotary = rotary;
-            fit.emplace(model.config(), phi);
-            capture.emplace(model, rotary);
-        });
-        for (int64_t i = 0; i < settings.hedgehog_steps; ++i)
-            plan("learning phi, step " + std::to_string(i + 1) + " of " + std::to_string(settings.hedgehog_steps), 2,
-                 [this, i] {
-                     const auto& sequence = split.fit[static_cast<size_t>(i) % split.fit.size()];
-                     ForwardOptions options;
-                     options.logits = Logits::none;
-                     options.capture = false;
-                     loss = fit->step(capture->run({sequence}, options).front());
-                 });
-        plan("learning phi", 0.1, [this, rotary] { learned[rotary] = std::make_shared<Phi>(fit->finish()); });
     }
 
     void make_maps(bool rotary) {
@@ -136,7 +123,7 @@ struct PhiRanking::Impl : StepQueue {
             phi.favor_features = settings.favor_features;
             phi.favor_seed = settings.seed;
             phi.dpfp_nu = settings.dpfp_nu;
-            maps.push_back(kind == PhiKind::hedgehog ? learned.at(rotary)
+            maps.push_back(kind == PhiKind::hedgehog ? training.at(rotary).learned()
                                                      : std::make_shared<const Phi>(phi, model.config().head_dim));
         }
         sums.resize(maps.size());
@@ -166,9 +153,7 @@ struct PhiRanking::Impl : StepQueue {
     PhiRankingSettings settings;
     TokenSplit split;
     std::optional<AttentionCapture> capture;
-    std::optional<HedgehogFit> fit;
-    double loss = 0;
-    std::map<bool, std::shared_ptr<const Phi>> learned;
+    std::map<bool, HedgehogTraining> training;  // by rotary
     std::vector<std::shared_ptr<const Phi>> maps;
     std::vector<Sums> sums;
     std::vector<PhiFidelity> found;
@@ -215,8 +200,8 @@ nlohmann::json PhiRanking::described() const {
 }
 
 std::shared_ptr<const Phi> PhiRanking::hedgehog(bool rotary) const {
-    const auto found = impl_->learned.find(rotary);
-    return found == impl_->learned.end() ? nullptr : found->second;
+    const auto found = impl_->training.find(rotary);
+    return found == impl_->training.end() ? nullptr : found->second.learned();
 }
 
 void keep_learned(const PhiRanking& ranking, const std::string& folder, const std::string& model_sha256) {

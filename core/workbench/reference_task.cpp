@@ -1,6 +1,5 @@
 #include "core/workbench/reference_task.h"
 
-#include "core/analysis/learned_phi.h"
 #include "core/analysis/reference_sequences.h"
 #include "core/model/error.h"
 #include "core/workbench/desk.h"
@@ -17,8 +16,7 @@ ReferenceTask::ReferenceTask(Desk& desk, const AnomalyChoice& choice)
       desk_(desk),
       choice_(choice),
       sidecar_hash_(desk.need_sidecar().hash()),
-      fit_(desk.transformer(), desk.tokenizer(), choice,
-           phi_for(choice.phi, desk.transformer().config(), desk.fit_folder, desk.need_model().weights->sha256()),
+      fit_(desk.transformer(), desk.tokenizer(), choice, desk.fit_folder, desk.need_model().weights->sha256(),
            reference_text_settings(desk.need_sidecar().info())) {
     show(ReferenceView::State::fitting);
 }

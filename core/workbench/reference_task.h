@@ -12,10 +12,10 @@ namespace savepoint {
 struct Desk;
 
 // Fits the anomaly reference of a choice on the text of the sidecar in use, stores it beside the sidecar and takes it
-// into use. Cancelled, it leaves nothing.
+// into use. Cancelled, it leaves nothing but a phi that it has learned by then.
 class ReferenceTask : public Task {
    public:
-    ReferenceTask(Desk& desk, const AnomalyChoice& choice);  // throws InputError without sidecar or learned phi
+    ReferenceTask(Desk& desk, const AnomalyChoice& choice);  // throws InputError without sidecar
     Step step() override;
     void stop() override { show(ReferenceView::State::absent); }
     void failed(const std::string& message) override { show(ReferenceView::State::failed, message); }

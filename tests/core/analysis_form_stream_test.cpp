@@ -236,63 +236,6 @@ TEST_CASE("pruned weights by hand") {
         CHECK_THROWS_AS(pruning_from(wrong), InputError);
 }
 
-namespace {
-
-FitSettings small_text() {
-    FitSettings text;
-    text.sequence_length = 64;
-    text.fit_tokens = 64 * 16;
-    text.calibration_tokens = 64 * 6;
-    text.own_samples = 0;
-    return text;
-}
-
-std::shared_ptr<const AnomalyReference> fitted(const AnomalyChoice& choice) {
-    ChoiceFit fit(shared_model(), shared_tokenizer(), choice,
-                  std::make_shared<const Phi>(choice.phi, shared_model().config().head_dim), small_text());
-    double progress = -1;
-    while (!fit.done()) {
-        CHECK(fit.progress() >= progress);
-        progress = fit.progress();
-        CHECK_FALSE(fit.stage().empty());
-        fit.step();
-    }
-    return fit.result();
-}
-
-}  // namespace
-
-TEST_CASE("a reference of other choices is fitted, stored by its choice, and scores the model's own states") {
-    const AnomalyChoice choice{{.kind = PhiKind::relu, .rotary = true}, StateForm::rows, DetectorKind::knn};
-    const auto reference = fitted(choice);
-    CHECK(reference->choice() == choice);
-    CHECK(reference->units() == 3);
-    CHECK(reference->width() == kMatrixComponents + 1);
-    const std::vector<TokenId> ids = first_ids(24);
-    AttentionCapture capture(shared_model(), true);
-    const AttentionRun run = capture.run({ids}).front();
-    FormStream stream = reference->stream();
-    const FormRows features = stream.next(run.query, run.key, run.value);
-    const AnomalyScores scores = reference->score(features.values, 0);
-    CHECK(scores.distance.sizes() == at::IntArrayRef({24, 30, 3}));
-    CHECK(scores.distance.isfinite().all().item<bool>());
-
-    TemporaryFolder folder("choice");
-    const std::string home = folder.file("home");
-    CHECK_FALSE(load_reference(home, choice, "model", "sidecar"));
-    save_reference(home, *reference, "model", "sidecar");
-    const auto loaded = load_reference(home, choice, "model", "sidecar");
-    REQUIRE(loaded);
-    FormStream again = loaded->stream();
-    CHECK(at::equal(loaded->score(again.next(run.query, run.key, run.value).values, 0).distance, scores.distance));
-    CHECK_FALSE(load_reference(home, choice, "model", "another sidecar"));
-    CHECK_FALSE(load_reference(home, {}, "model", "sidecar"));
-    CHECK_THROWS_AS(load_reference(home, choice, "another model", "sidecar"), FileError);
-    CHECK_THROWS_AS(ChoiceFit(shared_model(), shared_tokenizer(), {.detector = DetectorKind::relative_mahalanobis},
-                              reference->phi(), small_text()),
-                    InputError);
-}
-
 TEST_CASE("pruned states: all kept they are the full ones; a window's and the heavy hitters' by their definitions") {
     const AnomalyChoice choice{{.kind = PhiKind::elu1}, StateForm::read_out, DetectorKind::mahalanobis};
     AnomalyFit fit(shared_model().config(), choice);

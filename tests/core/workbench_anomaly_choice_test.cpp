@@ -155,30 +155,40 @@ TEST_CASE("a stored reference is read when it is wanted; a damaged one can be fi
     CHECK(damaged->after(command::SetAnomalyChoice{choice}, true)->reference->state == ReferenceView::State::absent);
     CHECK(errors_of(*damaged->now()) == "");
     CHECK(damaged->after(command::FitReference{}, true)->reference->state == ReferenceView::State::ready);
-    // A learned phi that is not there says where to get one.
-    damaged->after(command::SetAnomalyChoice{{.phi = {.kind = PhiKind::hedgehog}}}, true);
-    damaged->after(command::FitReference{}, true);
-    CHECK(errors_of(*damaged->now()).find("none is learned") != std::string::npos);
 }
 
-TEST_CASE("the states of a pruned cache are scored beside the full ones") {
-    Bench& bench = Bench::shared();
-    const ThoughtId root = bench.after(raw("The sea is blue, because the water", greedy(16)), true)->current;
-    auto shown = bench.after(command::SetPruning{{PruningKind::window, 1000}}, true);
-    const auto tokens = static_cast<int64_t>(shown->path->tokens.size());
-    REQUIRE(shown->anomaly->pruned_scored == tokens);
-    for (int64_t i = 0; i < tokens; ++i)  // nothing is dropped yet
-        CHECK(shown->anomaly->pruned_token_percentile[static_cast<size_t>(i)] ==
-              doctest::Approx(shown->anomaly->token_percentile[static_cast<size_t>(i)]).epsilon(0.01));
-    shown = bench.after(command::SetPruning{{PruningKind::heavy, 4}}, true);
-    REQUIRE(shown->anomaly->pruned_scored == tokens);
-    CHECK(shown->anomaly->pruned_token_percentile[3] ==
-          doctest::Approx(shown->anomaly->token_percentile[3]).epsilon(0.01));
-    CHECK(shown->anomaly->pruned_distance.back() != doctest::Approx(shown->anomaly->distance.back()));
-    shown = bench.after(command::Continue{root, greedy(4)}, true);
-    CHECK(shown->anomaly->pruned_scored == tokens + 4);
-    shown = bench.after(command::SetPruning{}, true);
-    CHECK(shown->anomaly->pruned_scored == 0);
-    bench.after(command::SetPruning{{PruningKind::window, 0}}, true);
-    CHECK(errors_of(*bench.now()).find("at least one token") != std::string::npos);
+TEST_CASE(
+    "a phi that has to be learned is learned first, as a stage of the fit, and kept; a cancel leaves nothing half") {
+    const TemporaryFolder folder("anomaly-learned");
+    const WorkbenchOptions options = options_in(folder);
+    const AnomalyChoice choice{.phi = {.kind = PhiKind::hedgehog}};
+    const auto files = [&](const std::string& beginning) {
+        int found = 0;
+        for (const auto& file : std::filesystem::recursive_directory_iterator(options.data_folder))
+            found += file.path().filename().string().starts_with(beginning) ? 1 : 0;
+        return found;
+    };
+    const auto bench = Bench::ready(options);
+    bench->after(raw("The sea is blue, because the water", greedy(8)), true);
+    bench->after(command::SetAnomalyChoice{choice}, true);
+    bench->send(command::FitReference{});
+    // Two passes over the sixteen texts of the small sidecar.
+    REQUIRE(bench->wait_for([](const Snapshot& s) { return s.reference->stage == "learning phi, text 3 of 32"; }));
+    CHECK(bench->now()->reference->progress > 0);
+    bench->after(command::CancelJob{bench->now()->jobs->back().id}, true);
+    CHECK(bench->now()->reference->state == ReferenceView::State::absent);
+    CHECK(files("hedgehog") + files("anomaly-") == 0);
+
+    const auto shown = bench->after(command::FitReference{}, true);
+    REQUIRE_MESSAGE(shown->errors.empty(), errors_of(*shown));
+    CHECK(shown->reference->state == ReferenceView::State::ready);
+    CHECK(files("hedgehog.safetensors") == 1);
+    CHECK(files("anomaly-hedgehog.read_out.mahalanobis.safetensors") == 1);
+    check_scored(*shown, choice);
+    // Ordinary text lies about where ordinary text lay, at every layer.
+    double sum = 0;
+    for (const float distance : shown->anomaly->distance) sum += distance;
+    const double mean = sum / static_cast<double>(shown->anomaly->distance.size());
+    CHECK(mean > 0.5);
+    CHECK(mean < 2);
 }
