@@ -29,6 +29,7 @@ const std::vector<Shell::Export>& Shell::exports() {
                                             {"phi.csv", "Ranking of feature maps (CSV)"},
                                             {"experiment.html", "Experiment (HTML report)"},
                                             {"experiment.csv", "Experiment (CSV)"},
+                                            {"injection.csv", "Experiment, score by token (CSV)"},
                                             {"graph.json", "Thought graph (JSON)"}};
     return all;
 }

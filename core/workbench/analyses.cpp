@@ -167,7 +167,8 @@ void Analyses::take_query(ThoughtId thought, int64_t position, at::Tensor query)
 
 void Analyses::live(Desk& desk, ThoughtId thought) {
     const auto start = std::chrono::steady_clock::now();
-    if (start < live_again_ || (!behind(desk, thought) && !unweighed(desk, thought))) return;
+    const bool pruned_behind = pruned_.behind(desk, thought, kLivePiece);
+    if (start < live_again_ || (!behind(desk, thought) && !unweighed(desk, thought) && !pruned_behind)) return;
     // A session just opened lacks hidden states of earlier thoughts: scores follow when they have come back.
     for (const PathSpan& span : desk.graph.path(thought))
         if (!rows_are_there(desk, span.thought)) return;
@@ -176,6 +177,7 @@ void Analyses::live(Desk& desk, ThoughtId thought) {
         if (desk.current == thought) show_mass(desk);
     }
     if (behind(desk, thought)) catch_up(desk, thought);
+    if (pruned_behind) pruned_.advance(desk, thought, kPrunedPiece);
     if (desk.current == thought && desk.fit.sidecar) {
         publish_anomaly(desk);
         if (!trajectory_.has_basis() && desk.graph.path_length(thought) >= 4 * kLivePiece)

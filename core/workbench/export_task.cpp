@@ -28,6 +28,7 @@ const std::map<std::string, Writer>& writers() {
                                                       {"codecs.csv", codecs_csv},
                                                       {"phi.csv", phi_csv},
                                                       {"experiment.csv", experiment_csv},
+                                                      {"injection.csv", injection_csv},
                                                       {"experiment.html", experiment_html},
                                                       {"experiment.json", experiment_json},
                                                       {"projection.csv", projection_csv},

@@ -117,12 +117,26 @@ std::string anomaly_csv(Desk& desk) {
     const auto view = desk.publisher.anomaly();
     if (!view || view->scored == 0)
         throw InputError("nothing is scored yet; a fitted sidecar with its references is needed");
-    Table table("position,layer,head,distance,percentile,token_score,token_percentile");
+    // Beside them those of the part kept, empty where they have not come that far.
+    const bool pruned = view->pruning.kind != PruningKind::none;
+    Table table(std::string("position,layer,head,distance,percentile,token_score,token_percentile") +
+                (pruned ? ",pruning,pruned_distance,pruned_percentile,pruned_token_percentile" : ""));
+    const std::string pruning = to_string(view->pruning);
     for (int64_t t = 0; t < view->scored; ++t) {
+        const auto token = static_cast<size_t>(t);
         for (int64_t cell = 0; cell < view->layers * view->heads; ++cell) {
             const auto at = static_cast<size_t>(t * view->layers * view->heads + cell);
-            table.row(t, cell / view->heads, cell % view->heads, view->distance[at], view->percentile[at],
-                      view->token_score[static_cast<size_t>(t)], view->token_percentile[static_cast<size_t>(t)]);
+            const auto row = [&](const auto&... further) {
+                table.row(t, cell / view->heads, cell % view->heads, view->distance[at], view->percentile[at],
+                          view->token_score[token], view->token_percentile[token], further...);
+            };
+            if (!pruned)
+                row();
+            else if (t < view->pruned_scored)
+                row(pruning, view->pruned_distance[at], view->pruned_percentile[at],
+                    view->pruned_token_percentile[token]);
+            else
+                row(pruning, "", "", "");
         }
     }
     return table.text();
@@ -189,6 +203,13 @@ const ExperimentView& experiment_of(Desk& desk) {
 }
 
 std::string experiment_csv(Desk& desk) { return to_csv(*experiment_of(desk).result); }
+
+std::string injection_csv(Desk& desk) {
+    const InjectionCurves& injection = experiment_of(desk).result->injection;
+    if (injection.curves.empty())
+        throw InputError("nothing was injected in this experiment; run one of gibberish_N or repetition_N");
+    return to_csv(injection);
+}
 
 std::string experiment_html(Desk& desk) {
     const ExperimentView& view = experiment_of(desk);

@@ -22,6 +22,7 @@ std::string attention_mass_csv(Desk& desk);
 std::string diagnosis_csv(Desk& desk);
 std::string phi_csv(Desk& desk);
 std::string experiment_csv(Desk& desk);
+std::string injection_csv(Desk& desk);  // score by token of an experiment that injects something
 std::string experiment_html(Desk& desk);
 std::string experiment_json(Desk& desk);
 std::string preview_csv(Desk& desk);

@@ -20,22 +20,28 @@ void append(std::vector<float>& to, const at::Tensor& tensor) {
 
 bool PrunedBook::is_of(const Desk& desk, ThoughtId thought) const {
     const auto reference = desk.references.active(desk);
-    return states_ && reference && thought_ == thought && choice_ == reference->name() && pruning_ == desk.pruning &&
-           states_->tokens() <= desk.graph.path_length(thought);
+    return states_ && reference && choice_ == reference->name() && pruning_ == desk.pruning && reaches(desk, thought);
 }
 
-bool PrunedBook::behind(const Desk& desk, ThoughtId thought) const {
+bool PrunedBook::reaches(const Desk& desk, ThoughtId thought) const {
+    if (thought_ == thought) return states_->tokens() <= desk.graph.path_length(thought);
+    return desk.graph.contains(thought_) && desk.graph.shared_prefix(thought_, thought) >= states_->tokens();
+}
+
+bool PrunedBook::behind(const Desk& desk, ThoughtId thought, int64_t tokens) const {
     if (desk.pruning.kind == PruningKind::none || thought == 0 || !desk.references.active(desk)) return false;
-    return !is_of(desk, thought) || states_->tokens() < desk.graph.path_length(thought);
+    const int64_t scored = is_of(desk, thought) ? states_->tokens() : 0, length = desk.graph.path_length(thought);
+    return scored < length && (scored == 0 || scored + tokens <= length);
 }
 
 void PrunedBook::advance(const Desk& desk, ThoughtId thought, int64_t tokens) {
     const auto reference = desk.references.active(desk);
     if (!is_of(desk, thought)) {
-        thought_ = thought, choice_ = reference->name(), pruning_ = desk.pruning;
+        choice_ = reference->name(), pruning_ = desk.pruning;
         states_ = std::make_unique<PrunedStates>(reference, pruning_);
         percentile_.clear(), distance_.clear(), token_percentile_.clear();
     }
+    thought_ = thought;
     const int64_t done = states_->tokens(), count = std::min(tokens, desk.graph.path_length(thought) - done);
     const std::vector<TokenId> ids = desk.graph.path_tokens(thought);
     const FormRows features =

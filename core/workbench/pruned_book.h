@@ -17,14 +17,15 @@ struct Desk;
 class PrunedBook {
    public:
     void clear() { states_.reset(); }
-    // Whether some of the path is to be scored: a pruning is chosen and a reference in use.
-    bool behind(const Desk& desk, ThoughtId thought) const;
+    // Whether so many tokens of the path are to be scored: a pruning is chosen and a reference in use.
+    bool behind(const Desk& desk, ThoughtId thought, int64_t tokens = 1) const;
     void advance(const Desk& desk, ThoughtId thought, int64_t tokens);
     // The view with these scores in it, as far as they go.
     std::shared_ptr<const AnomalyView> beside(const Desk& desk, std::shared_ptr<const AnomalyView> full) const;
 
    private:
-    bool is_of(const Desk& desk, ThoughtId thought) const;
+    bool is_of(const Desk& desk, ThoughtId thought) const;    // its choices, and a beginning of that path
+    bool reaches(const Desk& desk, ThoughtId thought) const;  // what is scored so far is a beginning of that path
 
     ThoughtId thought_ = 0;
     std::string choice_;
