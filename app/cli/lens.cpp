@@ -35,7 +35,7 @@ std::shared_ptr<const TunedLens> tuned_lens(const Common& common, const OpenMode
     if (!refit && std::filesystem::exists(path))
         return TunedLens::load(path, model.transformer.config(), model.weights->sha256());
     LensText text = lens_text(model.tokenizer, 8192, kJudgedTokens);
-    TunedLensFit fit(model.transformer, std::move(text.fit), std::move(text.held_out), /*judged_every=*/1);
+    TunedLensFit fit(model.transformer, std::move(text.fit), std::move(text.held_out));
     run_to_end(fit);
     const auto lens = fit.result();
     std::filesystem::create_directories(folder);

@@ -39,10 +39,10 @@ class TunedLens {
 class TunedLensFit {
    public:
     // Sequences of one length; their first four tokens (attention sinks) are left out. It is judged on every
-    // `judged_every`-th token of the held-out ones: neighbours say nearly the same, and each costs two unembeddings a
-    // layer. Throws InputError when there are fewer tokens to fit on than the model has dimensions, or none held out.
+    // `judged_every`-th token of the held-out ones, each of which costs two unembeddings a layer. Throws InputError
+    // when there are fewer tokens to fit on than the model has dimensions, or none held out.
     TunedLensFit(const Transformer& model, std::vector<std::vector<TokenId>> fit,
-                 std::vector<std::vector<TokenId>> held_out, int64_t judged_every = 8, double ridge = 1e-3);
+                 std::vector<std::vector<TokenId>> held_out, int64_t judged_every = 1, double ridge = 1e-3);
     bool step();  // false: done
     double progress() const;
     std::string stage() const;
@@ -72,7 +72,7 @@ class TunedLensFit {
 struct LensText {
     std::vector<std::vector<TokenId>> fit, held_out;
 };
-LensText lens_text(const Tokenizer& tokenizer, int64_t fit_tokens = 8192, int64_t held_out_tokens = 1024);
+LensText lens_text(const Tokenizer& tokenizer, int64_t fit_tokens = 8192, int64_t held_out_tokens = 1152);
 
 // Reads a run through a lens, some tokens a step.
 class Lens {

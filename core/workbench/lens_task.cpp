@@ -13,6 +13,7 @@ namespace savepoint {
 namespace {
 
 constexpr auto kPublishPeriod = std::chrono::milliseconds(150);
+constexpr int64_t kFittedPerHeldOut = 7;  // tokens: it is judged on more than 1,100
 
 }  // namespace
 
@@ -65,7 +66,8 @@ bool LensTask::fit() {
     if (!fit_) {
         tuned_ = stored_tuned_lens(desk_);
         if (tuned_) return false;
-        LensText text = lens_text(desk_.tokenizer(), desk_.options.tuned_lens_tokens);
+        const int64_t tokens = desk_.options.tuned_lens_tokens;
+        LensText text = lens_text(desk_.tokenizer(), tokens, tokens / kFittedPerHeldOut);
         fit_ = std::make_unique<TunedLensFit>(desk_.transformer(), std::move(text.fit), std::move(text.held_out));
     }
     if (fit_->step()) {

@@ -75,7 +75,7 @@ TEST_CASE("a reference of other choices is fitted, stored by its choice, and sco
 TEST_CASE("a choice of a learned phi: learned first from the reference text, kept, and found there the next time") {
     const AnomalyChoice choice{{.kind = PhiKind::hedgehog}, StateForm::read_out, DetectorKind::mahalanobis};
     FitSettings settings = small_text();
-    settings.fit_tokens = 64 * 6;
+    settings.fit_tokens = 64 * 4;
     TemporaryFolder folder("learned-choice");
     const std::string home = folder.file("home");
     const auto run = [&](const std::string& in) {
@@ -91,8 +91,8 @@ TEST_CASE("a choice of a learned phi: learned first from the reference text, kep
         return out;
     };
     const auto [stages, reference] = run(home);
-    REQUIRE(stages.size() == 12);  // two passes
-    CHECK(stages[6] == "learning phi, text 7 of 12");
+    REQUIRE(stages.size() == 8);  // two passes
+    CHECK(stages[6] == "learning phi, text 7 of 8");
 
     // The same by hand.
     StepQueue queue;
@@ -101,7 +101,7 @@ TEST_CASE("a choice of a learned phi: learned first from the reference text, kep
     while (!queue.done()) queue.run_next();
     HedgehogFit by_hand(shared_model().config(), {.kind = PhiKind::hedgehog});
     AttentionCapture capture(shared_model(), false);
-    for (int i = 0; i < 12; ++i) by_hand.step(capture.run({text.fit()[static_cast<size_t>(i % 6)]}).front());
+    for (int i = 0; i < 8; ++i) by_hand.step(capture.run({text.fit()[static_cast<size_t>(i % 4)]}).front());
     const auto kept = load_learned_phi(home, false, "model");
     REQUIRE(kept);
     CHECK(at::allclose(kept->key_maps(), by_hand.finish().key_maps(), 1e-4, 1e-5));
@@ -114,6 +114,6 @@ TEST_CASE("a choice of a learned phi: learned first from the reference text, kep
     CHECK(again.first.empty());
     CHECK(at::equal(again.second->phi()->key_maps(), more.key_maps()));
     std::ofstream(home + "/hedgehog.safetensors") << "damaged";
-    CHECK(run(home).first.size() == 12);
+    CHECK(run(home).first.size() == 8);
     CHECK(at::equal(load_learned_phi(home, false, "model")->key_maps(), kept->key_maps()));
 }
