@@ -189,6 +189,12 @@ void TrainingPanel::draw_more() {
         "R(z) "
         "is then the commitment to them.");
     flow(14 * em());
+    ImGui::Checkbox("saves memory", &settings_.checkpointing);
+    tooltip(
+        "Gradient checkpointing: in the KL term the model's blocks run again in the backward pass, so that no more "
+        "than "
+        "one of them is held. For long sequences and large batches; the same result, slower.");
+    flow(14 * em());
     ImGui::Checkbox("sees the token before", &settings_.codec.recurrent);
     tooltip("Grouped and layer by layer: each token's network sees the decoded state of the token before, z_t-1.");
     if (settings_.codec.recurrent)

@@ -120,6 +120,9 @@ void add_train(Registry registry) {
     command->add_option("--accumulate", s.accumulate, "Gradients of a step")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
+    command->add_flag(
+        "--checkpointing", s.checkpointing,
+        "Run the model's blocks again in the backward pass: the memory of one block, for a third more time");
     command->add_option("--learning-rate", s.learning_rate)->check(CLI::Range(1e-7, 1.0))->capture_default_str();
     command->add_option("--weight-decay", s.weight_decay)->check(CLI::Range(0.0, 1.0))->capture_default_str();
     command->add_option("--clip", s.clip)->check(CLI::Range(1e-6, 1e6))->capture_default_str();

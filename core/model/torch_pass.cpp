@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/model/checkpointed.h"
+
 namespace savepoint {
 
 namespace {
@@ -106,6 +108,10 @@ at::Tensor TorchModel::run(const TorchPass& pass) {
     at::Tensor resid = pass.resid;
     if (pass.first_block == 0) resid = hooked(pass, "hook_embed", resid);
     for (int64_t layer = pass.first_block; layer < config_.layers; ++layer) {
+        if (pass.checkpointing) {
+            resid = block_again(pass, layer, resid);
+            continue;
+        }
         const std::string name = "blocks." + std::to_string(layer) + ".";
         resid = hooked(pass, name + "hook_resid_pre", resid);
         resid = hooked(pass, name + "hook_resid_mid",
@@ -117,6 +123,23 @@ at::Tensor TorchModel::run(const TorchPass& pass) {
         keep(pass, &StateRows::hidden, layer, resid);
     }
     return resid;
+}
+
+// The block alone, on this layer's keys and values of the prefix, so that gradients come back for these.
+at::Tensor TorchModel::block_again(const TorchPass& pass, int64_t layer, const at::Tensor& resid) {
+    const int64_t past = pass.past;
+    const auto block = [this, layer, past](const std::vector<at::Tensor>& inputs) {
+        TorchPass alone{inputs[0], layer, past};
+        alone.prefix_key = inputs[1];
+        alone.prefix_value = inputs[2];
+        alone.prefix_block = layer;
+        const at::Tensor middle = inputs[0] + attention(alone, layer, inputs[0]);
+        return middle + mlp(blocks_[static_cast<size_t>(layer)], middle);
+    };
+    const auto of_layer = [layer](const at::Tensor& prefix) {
+        return prefix.defined() ? prefix.narrow(2, layer, 1) : at::Tensor();
+    };
+    return checkpointed(block, {resid, of_layer(pass.prefix_key), of_layer(pass.prefix_value)});
 }
 
 at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at::Tensor& resid) {
@@ -150,8 +173,9 @@ at::Tensor TorchModel::attention(const TorchPass& pass, int64_t layer, const at:
         v = pass.cache->values(layer).narrow(2, 0, end);
     }
     if (pass.prefix_key.defined()) {
-        k = at::cat({rotary_.of(layer).rotate(pass.prefix_key.select(2, layer).transpose(1, 2), 0), k}, 2);
-        v = at::cat({pass.prefix_value.select(2, layer).transpose(1, 2), v}, 2);
+        const int64_t row = layer - pass.prefix_block;
+        k = at::cat({rotary_.of(layer).rotate(pass.prefix_key.select(2, row).transpose(1, 2), 0), k}, 2);
+        v = at::cat({pass.prefix_value.select(2, row).transpose(1, 2), v}, 2);
     }
     const at::Tensor z = hooked(pass, name + "hook_z", mix(pass, layer, q, k, v));
     return norm(block.o(z.flatten(2)), block.attn_post_norm);

@@ -28,6 +28,8 @@ struct TorchPass {
     // Instead of a cache: what the tokens before these left, [batch, past, layers, kv_heads, head_dim], keys before
     // rotary embedding. Gradients flow into them.
     at::Tensor prefix_key = {}, prefix_value = {};
+    int64_t prefix_block = 0;    // whose layer is the first of these
+    bool checkpointing = false;  // without cache, hooks, edit and rows: blocks run again in the backward pass
 };
 
 // The model as libtorch operations, for prefill, batches, hooks, and devices other than the CPU.
@@ -50,6 +52,7 @@ class TorchModel {
         Linear gate, up, down;
     };
 
+    at::Tensor block_again(const TorchPass& pass, int64_t layer, const at::Tensor& resid);
     at::Tensor attention(const TorchPass& pass, int64_t layer, const at::Tensor& resid);
     at::Tensor mix(const TorchPass& pass, int64_t layer, const at::Tensor& q, const at::Tensor& k,
                    const at::Tensor& v) const;

@@ -359,7 +359,7 @@ ForwardOutput Transformer::forward_batch(const std::vector<std::vector<TokenId>>
 }
 
 at::Tensor Transformer::logits_after(const at::Tensor& key, const at::Tensor& value,
-                                     const std::vector<std::vector<TokenId>>& tokens) const {
+                                     const std::vector<std::vector<TokenId>>& tokens, bool checkpointing) const {
     const auto batch = static_cast<int64_t>(tokens.size());
     const ModelConfig& c = config();
     if (!key.defined() || key.dim() != 5 || key.sizes() != value.sizes() || key.size(0) != batch ||
@@ -369,6 +369,7 @@ at::Tensor Transformer::logits_after(const at::Tensor& key, const at::Tensor& va
     pass.past = key.size(1);
     pass.prefix_key = key.to(device());
     pass.prefix_value = value.to(device());
+    pass.checkpointing = checkpointing;
     return impl_->torch.head(impl_->torch.final_norm(impl_->torch.run(pass)));
 }
 

@@ -75,9 +75,10 @@ class Transformer {
 
     // Next-token logits of whole sequences that go on from saved rows, a batch at once and without a cache:
     // key, value [batch, past, layers, kv_heads, head_dim] (key before rotary), tokens [batch][n] -> [batch, n, vocab]
-    // on the model's device. Differentiable: where gradients are enabled they flow into key and value.
+    // on the model's device. Differentiable: where gradients are enabled they flow into key and value; with
+    // `checkpointing` by running each block again in the backward pass, for the memory of one.
     at::Tensor logits_after(const at::Tensor& key, const at::Tensor& value,
-                            const std::vector<std::vector<TokenId>>& tokens) const;
+                            const std::vector<std::vector<TokenId>>& tokens, bool checkpointing = false) const;
 
     // What block 0 reads, scaled where the model scales it: [tokens, d_model].
     at::Tensor embed(std::span<const TokenId> tokens) const;

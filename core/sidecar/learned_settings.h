@@ -50,7 +50,8 @@ struct TrainingSettings {
     int64_t rounds = 60;  // each runs the model on sequences_per_round and makes two passes over them
     int64_t sequences_per_round = 8;
     int64_t batch = 2, accumulate = 1;  // sequences of a gradient; gradients of a step
-    int64_t progressive_rounds = 6;     // in which groups join from the lowest upward
+    bool checkpointing = false;  // the model's blocks run again in the backward pass of the KL term: memory for time
+    int64_t progressive_rounds = 6;  // in which groups join from the lowest upward
     double own_share = 0.5;  // recurrent: of the tokens, those that see the decoded state before them; grows from 0
     double learning_rate = 1.5e-3, weight_decay = 0.01, clip = 1;
     int64_t warmup_rounds = 3;

@@ -108,7 +108,8 @@ at::Tensor NetworkTrainer::divergence(const TrainingBatch& batch, const std::vec
         const at::NoGradGuard no_grad;
         p = at::log_softmax(model_.logits_after(at::stack(true_keys), at::stack(true_values), after), -1);
     }
-    const at::Tensor q = at::log_softmax(model_.logits_after(at::stack(keys), at::stack(values), after), -1);
+    const at::Tensor q =
+        at::log_softmax(model_.logits_after(at::stack(keys), at::stack(values), after, settings_.checkpointing), -1);
     return (p.exp() * (p - q)).sum(-1).mean();
 }
 

@@ -47,6 +47,7 @@ nlohmann::json described(const TrainingSettings& s) {
             {"sequences_per_round", s.sequences_per_round},
             {"batch", s.batch},
             {"accumulate", s.accumulate},
+            {"checkpointing", s.checkpointing},
             {"progressive_rounds", s.progressive_rounds},
             {"own_share", s.own_share},
             {"learning_rate", s.learning_rate},

@@ -263,6 +263,22 @@ TEST_CASE("gradients of the logits after a prefix agree with differences") {
     CHECK((up - down) / (2 * step) == doctest::Approx(slope).epsilon(0.02));
 }
 
+TEST_CASE("checkpointing: the same logits and gradients, bit for bit") {
+    const Transformer& model = shared_model();
+    const Text& text = run_texts().back();
+    const std::vector<std::vector<TokenId>> after{{text.ids.begin() + 64, text.ids.begin() + 72}};
+    const auto gradients = [&](bool checkpointing) {
+        at::Tensor key = text.rows.key.slice(0, 0, 64).unsqueeze(0).clone().set_requires_grad(true);
+        at::Tensor value = text.rows.value.slice(0, 0, 64).unsqueeze(0).clone().set_requires_grad(true);
+        const at::Tensor logits = model.logits_after(key, value, after, checkpointing);
+        at::log_softmax(logits, -1).select(2, after[0][0]).sum().backward();
+        return std::array{logits.detach(), key.grad(), value.grad()};
+    };
+    const auto kept = gradients(false), again = gradients(true);
+    CHECK(kept[1].abs().max().item<double>() > 0);
+    for (size_t i = 0; i < kept.size(); ++i) CHECK(at::equal(kept[i], again[i]));
+}
+
 TEST_CASE("the sensitivity foretells the divergence that small errors make") {
     const Transformer& model = shared_model();
     SensitivityFit fit(model, 5);
