@@ -7,8 +7,8 @@
 #include <cstdio>
 
 #include "views/chart.h"
+#include "views/choice_names.h"
 #include "views/palette.h"
-#include "views/phi_formula.h"
 #include "views/widgets.h"
 
 namespace savepoint::views {
@@ -16,28 +16,14 @@ namespace {
 
 constexpr const char* kJob = "Fitting the anomaly reference";
 
-const char* detector_tip(DetectorKind kind) {
-    switch (kind) {
-        case DetectorKind::mahalanobis:
-            return "Mahalanobis distance from the mean, covariance shrunk after Ledoit and Wolf (2004), over the root "
-                   "of the number of features.";
-        case DetectorKind::knn:
-            return "Euclidean distance to the 5th nearest of up to 128 reference rows of the same layer, head and "
-                   "position range.";
-        case DetectorKind::lof:
-            return "Local Outlier Factor (Breunig et al. 2000) among up to 128 reference rows of the same layer, head "
-                   "and position range.";
-        case DetectorKind::isolation_forest:
-            return "Isolation forest (Liu et al. 2008) of 50 trees of 64 reference rows.";
-        case DetectorKind::pca_residual:
-            return "Distance from the span of the principal components that hold 90 % of the variance of up to 128 "
-                   "reference rows.";
-        case DetectorKind::ecod:
-            return "Empirical tail probabilities, feature by feature (ECOD, Li et al. 2022), among up to 128 reference "
-                   "rows.";
-        default:
-            return "Compares with a second set of texts: see Experiments.";
-    }
+template <typename Kind>
+std::string named(Kind kind) {
+    return display_name(kind);
+}
+
+template <typename Kind>
+const char* explained(Kind kind) {
+    return formula(kind);
 }
 
 // A combo of names, each with its tip. True: another one was chosen.
@@ -61,61 +47,11 @@ bool combo(const char* id, const char* label, const std::vector<Kind>& all, Kind
     return changed;
 }
 
-const char* pruning_tip(PruningKind kind) {
-    switch (kind) {
-        case PruningKind::none:
-            return "Only the sums over all tokens.";
-        case PruningKind::window:
-            return "Sums over the last tokens alone, as a cache has them that keeps a sliding window.";
-        case PruningKind::heavy:
-            return "Sums over the token itself and those before it that have received most attention by then, per "
-                   "layer and KV head: heavy hitters (Zhang et al. 2023).";
-        default:
-            return "Sums over all tokens, each weighted by the attention that it has received by then.";
-    }
-}
-
-std::string pruning_name(PruningKind kind) {
-    return kind == PruningKind::none     ? "whole cache"
-           : kind == PruningKind::window ? "last tokens"
-           : kind == PruningKind::heavy  ? "heavy hitters"
-                                         : "attention mass";
-}
-
 }  // namespace
 
-const char* form_formula(StateForm form) {
-    switch (form) {
-        case StateForm::read_out:
-            return "phi(q_t) S_t / phi(q_t) n_t of each query head: what linear attention would output. Signed phi "
-                   "(identity): phi(q_t) S_t / t.";
-        case StateForm::mean_query:
-            return "The read-out of the mean of each head's queries so far, q = (q_1 + ... + q_t) / t.";
-        case StateForm::rows:
-            return "S_t / n_t row by row: the mean value that each feature remembers, of each KV head. Through 16 "
-                   "components and the norm of what they leave.";
-        case StateForm::mean:
-            return "S_t / t of each KV head: the default for signed phi, whose denominators may vanish. Through 16 "
-                   "components and the norm of what they leave.";
-        case StateForm::singular_values:
-            return "Singular values of S_t / t of each KV head, descending.";
-        case StateForm::singular_vectors:
-            return "First left and right singular vectors of S_t / t of each KV head.";
-    }
-    return "";
-}
-
-std::string short_name(const AnomalyChoice& choice) {
-    return to_string(choice.phi.kind) + (choice.phi.rotary ? " after rotary, " : ", ") + to_string(choice.form) + ", " +
-           to_string(choice.detector);
-}
-
-float AnomalyChoiceForm::width() { return 9 * em(); }
-
 void AnomalyChoiceForm::draw_phi(AnomalyChoice& choice) {
-    const bool another = combo(
-        "##phi", "phi", all_phi(), choice.phi.kind, [](PhiKind kind) { return to_string(kind); }, phi_formula,
-        "Feature map of the linear-attention state S = sum of phi(k) v, n = sum of phi(k).");
+    const bool another = combo("##phi", "phi", all_phi(), choice.phi.kind, named<PhiKind>, explained<PhiKind>,
+                               "Feature map of the linear-attention state S = sum of phi(k) v, n = sum of phi(k).");
     if (another) choice.form = default_form(choice.phi.kind);
     static const std::vector<int> kRotary{0, 1};
     int rotary = choice.phi.rotary ? 1 : 0;
@@ -134,7 +70,7 @@ void AnomalyChoiceForm::draw_pruning(Frame& frame) {
     static const std::vector<PruningKind> kKinds{PruningKind::none, PruningKind::window, PruningKind::heavy,
                                                  PruningKind::mass_weighted};
     Pruning pruning = frame.snapshot.pruning;
-    combo("##prune", "cache", kKinds, pruning.kind, pruning_name, pruning_tip,
+    combo("##prune", "cache", kKinds, pruning.kind, named<PruningKind>, explained<PruningKind>,
           "Sums over a part of the cache, or weighted, beside those over all of it: a second line over the tokens, and "
           "a map of its own.");
     if (pruning.kind == PruningKind::window || pruning.kind == PruningKind::heavy) {
@@ -152,12 +88,10 @@ void AnomalyChoiceForm::draw_choices(Frame& frame) {
     const AnomalyChoice& wanted = frame.snapshot.reference->choice;
     AnomalyChoice choice = wanted;
     draw_phi(choice);
+    combo("##form", "form", all_forms(), choice.form, named<StateForm>, explained<StateForm>,
+          "What is read of the state.");
     combo(
-        "##form", "form", all_forms(), choice.form, [](StateForm form) { return to_string(form); }, form_formula,
-        "What is read of the state.");
-    combo(
-        "##detector", "detector", live_detectors(), choice.detector, [](DetectorKind kind) { return to_string(kind); },
-        detector_tip,
+        "##detector", "detector", live_detectors(), choice.detector, named<DetectorKind>, explained<DetectorKind>,
         "How far a token's features lie from those of ordinary text. Relative and contrastive Mahalanobis compare with "
         "a second set of texts and are for Experiments.");
     if (!(choice == wanted)) frame.submit(command::SetAnomalyChoice{choice});
@@ -166,11 +100,9 @@ void AnomalyChoiceForm::draw_choices(Frame& frame) {
 }
 
 void AnomalyChoiceForm::draw_button(Frame& frame) {
-    const std::string name = short_name(frame.snapshot.anomaly_choice);
-    flow(width());
-    ImGui::PushStyleVar(ImGuiStyleVar_ButtonTextAlign, {0, 0.5f});  // the end may be cut off: the tooltip has it all
-    if (ImGui::Button((name + "###choice").c_str(), {width(), 0})) ImGui::OpenPopup("choices");
-    ImGui::PopStyleVar();
+    const std::string name = display_name(frame.snapshot.anomaly_choice);
+    flow(button_width(name.c_str()));
+    if (ImGui::Button((name + "###choice").c_str())) ImGui::OpenPopup("choices");
     if (!ImGui::IsPopupOpen("choices"))
         tooltip(("What is scored: " + name + ". Click to choose feature map, rotary embedding, form and detector.")
                     .c_str());
@@ -183,7 +115,7 @@ void AnomalyChoiceForm::draw_button(Frame& frame) {
 
 void AnomalyChoiceForm::draw_reference(Frame& frame) const {
     const ReferenceView& view = *frame.snapshot.reference;
-    const std::string name = short_name(view.choice);
+    const std::string name = display_name(view.choice);
     switch (view.state) {
         case ReferenceView::State::ready:
             return;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <string>
-
 #include "views/frame.h"
 
 namespace savepoint::views {
@@ -10,7 +8,6 @@ namespace savepoint::views {
 // line that offers to fit it, or shows how far that is.
 class AnomalyChoiceForm {
    public:
-    static float width();
     void draw_button(Frame& frame);
     void draw_reference(Frame& frame) const;
 
@@ -19,8 +16,5 @@ class AnomalyChoiceForm {
     void draw_phi(AnomalyChoice& choice);
     void draw_pruning(Frame& frame);
 };
-
-const char* form_formula(StateForm form);
-std::string short_name(const AnomalyChoice& choice);  // "elu1 read_out mahalanobis"
 
 }  // namespace savepoint::views

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "views/choice_names.h"
 #include "views/palette.h"
 #include "views/widgets.h"
 
@@ -86,14 +87,16 @@ void DriftPanel::draw_runs(Frame& frame) {
     tooltip("Exchange a and b. Patching goes from a into b.");
     flow(8 * em());
     ImGui::SetNextItemWidth(8 * em());
-    if (ImGui::BeginCombo("##phi", ("phi: " + to_string(phi_)).c_str(), ImGuiComboFlags_HeightLarge)) {
-        for (const PhiKind kind : all_phi())
-            if (ImGui::Selectable(to_string(kind).c_str(), kind == phi_)) phi_ = kind;
+    if (ImGui::BeginCombo("##phi", ("phi: " + display_name(phi_)).c_str(), ImGuiComboFlags_HeightLarge)) {
+        for (const PhiKind kind : all_phi()) {
+            if (ImGui::Selectable(display_name(kind).c_str(), kind == phi_)) phi_ = kind;
+            tooltip(formula(kind));
+        }
         ImGui::EndCombo();
     }
     tooltip(
-        "Feature map of the linear-attention states that the next comparison is to make. hedgehog is the learned one, "
-        "which the Phi panel fits and keeps.");
+        "Feature map of the linear-attention states that the next comparison is to make. The learned one is fitted "
+        "and kept by the Phi panel.");
     flow(7.5f * em());
     ImGui::Checkbox("after rotary", &rotary_);
     tooltip("On: phi of those states sees keys after rotary embedding, with their positions. Off: before it.");
@@ -119,7 +122,7 @@ void DriftPanel::draw_choices(const DriftView& view) {
     const DriftMap* map = shown_map(view);
     if (map && map->part == DriftPart::attention_state) {
         const std::string phi =
-            "phi: " + to_string(view.settings.phi.kind) + (view.settings.phi.rotary ? ", after rotary" : "");
+            "phi: " + display_name(view.settings.phi.kind) + (view.settings.phi.rotary ? ", after rotary" : "");
         flow(ImGui::CalcTextSize(phi.c_str()).x);
         ImGui::AlignTextToFramePadding();
         ImGui::TextDisabled("%s", phi.c_str());

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
 
 #include "core/analysis/builtin_names.h"
+#include "views/choice_names.h"
 #include "views/injection_plot.h"
 #include "views/palette.h"
 #include "views/widgets.h"
@@ -75,6 +77,16 @@ std::vector<ImVec2> roc(const ExperimentRow& row, const std::vector<ExperimentTe
     return points;
 }
 
+// By its name for people, whatever the case, or by that of its file.
+bool matches(const ExperimentRow& row, const std::string& filter) {
+    const auto same = [](char a, char b) {
+        return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
+    };
+    for (const std::string& name : {display_name(row), row.name()})
+        if (std::search(name.begin(), name.end(), filter.begin(), filter.end(), same) != name.end()) return true;
+    return filter.empty();
+}
+
 int64_t default_choice(const ExperimentResult& result) {
     const int64_t found = result.find("state", "elu1", "read_out", "middle", "mahalanobis", false);
     return found >= 0 || result.rows.empty() ? found : 0;
@@ -97,7 +109,8 @@ void ExperimentPanel::draw_settings(Frame& frame) {
     flow(8 * em());
     ImGui::Checkbox("thorough", &thorough_);
     tooltip(
-        "All its texts, with four phi and three forms of the state: many minutes. Else elu1's read-out on 200 texts.");
+        "All its texts, with four feature maps and three forms of the state: many minutes. Else the read-out of elu + "
+        "1 on 200 texts.");
     const bool ready = frame.snapshot.model->phase == Phase::ready;
     flow(button_width("Run"));
     ImGui::BeginDisabled(!ready || running);
@@ -119,15 +132,20 @@ void ExperimentPanel::draw_settings(Frame& frame) {
         "StereoSet, CommonsenseQA, garak, HarmBench, JSONL, CSV and text.");
 }
 
-void ExperimentPanel::draw_export(Frame& frame) {
+void ExperimentPanel::draw_export(Frame& frame, bool injected) {
     flow(button_width("Export"));
     if (ImGui::Button("Export")) ImGui::OpenPopup("export");
-    tooltip("The report as a page with plots, the table as CSV, or everything as JSON.");
+    tooltip(
+        "The report as a page with plots, the table as CSV (and, where something was injected, the curves by token), "
+        "or everything as JSON.");
     if (!ImGui::BeginPopup("export")) return;
-    for (const auto& [label, ending] :
-         {std::pair{"Report (HTML)", ".html"}, {"Table (CSV)", ".csv"}, {"All (JSON)", ".json"}}) {
-        if (!ImGui::MenuItem(label)) continue;
-        const std::string what = std::string("experiment") + ending;
+    for (const auto& [label, name, ending] : {std::tuple{"Report (HTML)", "experiment", ".html"},
+                                              {"Table (CSV)", "experiment", ".csv"},
+                                              {"Score by token (CSV)", "injection", ".csv"},
+                                              {"All (JSON)", "experiment", ".json"}}) {
+        const bool by_token = name == std::string("injection");
+        if (!ImGui::MenuItem(label, nullptr, false, !by_token || injected)) continue;
+        const std::string what = std::string(name) + ending;
         frame.ui.file_question = FileQuestion{"Export the experiment",
                                               {ending},
                                               [submit = frame.submit, what](const std::string& path) {
@@ -205,7 +223,7 @@ void ExperimentPanel::draw_summary(const ExperimentResult& result) {
         const bool best = curve.role.starts_with("best") || curve.role.starts_with("probe");
         ImGui::TableNextRow();
         ImGui::TableNextColumn();
-        swatch(curve.colour, curve.role, row.name().c_str());
+        swatch(curve.colour, curve.role, display_name(row).c_str());
         ImGui::TableNextColumn();
         ImGui::Text("%.3f", best ? row.auroc_judge : row.auroc);
         tooltip(best ? "AUROC on the half of the test texts that did not choose this row." : kTips[1]);
@@ -248,12 +266,11 @@ void ExperimentPanel::draw_found(const ExperimentResult& result, float room) {
 void ExperimentPanel::sort_rows(const ExperimentResult& result) {
     order_.clear();
     for (size_t i = 0; i < result.rows.size(); ++i)
-        if (filter_.empty() || result.rows[i].name().find(filter_) != std::string::npos)
-            order_.push_back(static_cast<int64_t>(i));
+        if (matches(result.rows[i], filter_)) order_.push_back(static_cast<int64_t>(i));
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
         const ExperimentRow &x = result.rows[static_cast<size_t>(descending_ ? b : a)],
                             &y = result.rows[static_cast<size_t>(descending_ ? a : b)];
-        if (sort_column_ == 0) return x.name() < y.name();
+        if (sort_column_ == 0) return display_name(x) < display_name(y);
         const double u = value_of(x, sort_column_), v = value_of(y, sort_column_);
         return (std::isfinite(u) ? u : -1) < (std::isfinite(v) ? v : -1);
     });
@@ -293,8 +310,9 @@ void ExperimentPanel::draw_table(const ExperimentResult& result, ImVec2 size) {
             const ExperimentRow& row = result.rows[static_cast<size_t>(at)];
             ImGui::TableNextRow();
             ImGui::TableNextColumn();
-            if (ImGui::Selectable(row.name().c_str(), at == chosen_, ImGuiSelectableFlags_SpanAllColumns)) chosen_ = at;
-            tooltip(row.name().c_str());
+            const std::string name = display_name(row);
+            if (ImGui::Selectable(name.c_str(), at == chosen_, ImGuiSelectableFlags_SpanAllColumns)) chosen_ = at;
+            tooltip((name + "\nIn files: " + row.name()).c_str());
             for (int c = 1; c < static_cast<int>(kColumns.size()); ++c) {
                 ImGui::TableNextColumn();
                 ImGui::TextUnformatted(shown(value_of(row, c), c).c_str());
@@ -349,7 +367,7 @@ void ExperimentPanel::draw(Frame& frame) {
         return;
     }
     const ExperimentResult& result = *view->result;
-    if (!result.rows.empty()) draw_export(frame);
+    if (!result.rows.empty()) draw_export(frame, !result.injection.curves.empty());
     draw_progress(*view);
     if (result.rows.empty()) {
         ImGui::TextDisabled("Rows appear here as they are judged.");

@@ -28,7 +28,7 @@ class ExperimentPanel : public Panel {
         ImU32 colour;
     };
     void draw_settings(Frame& frame);
-    void draw_export(Frame& frame);
+    void draw_export(Frame& frame, bool injected);
     void draw_progress(const ExperimentView& view) const;
     std::vector<Curve> curves(const ExperimentResult& result) const;
     void draw_found(const ExperimentResult& result, float room);

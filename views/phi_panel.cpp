@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <numeric>
 
+#include "views/choice_names.h"
 #include "views/palette.h"
-#include "views/phi_formula.h"
 #include "views/widgets.h"
 
 namespace savepoint::views {
@@ -39,7 +39,7 @@ ImU32 colour_of(const PhiFidelity& row) {
 }
 
 std::string name_of(const PhiFidelity& row) {
-    return to_string(row.kind) + (row.rotary ? ", after rotary" : ", before rotary");
+    return display_name(row.kind) + (row.rotary ? ", after rotary" : ", before rotary");
 }
 
 bool is_far(const PhiFidelity& row) { return row.relative_error > 5; }
@@ -148,7 +148,7 @@ void PhiPanel::draw_plot(const PhiRankingView& view, ImVec2 size) const {
     }
     const auto far = std::find_if(view.rows.begin(), view.rows.end(), is_far);
     if (measure_ == 0 && far != view.rows.end()) {
-        const std::string text = to_string(far->kind) + ": far above";
+        const std::string text = display_name(far->kind) + ": far above";
         ImPlot::PlotText(text.c_str(), -0.5, high, {0.5f * ImGui::CalcTextSize(text.c_str()).x + 4, 0.6f * em()});
     }
     for (const PhiFidelity& row : view.rows) {
@@ -186,7 +186,7 @@ std::vector<size_t> PhiPanel::sorted(const PhiRankingView& view) const {
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
         const PhiFidelity &x = view.rows[descending_ ? b : a], &y = view.rows[descending_ ? a : b];
-        if (sort_column_ == 0) return to_string(x.kind) < to_string(y.kind);
+        if (sort_column_ == 0) return display_name(x.kind) < display_name(y.kind);
         return value_of(x, sort_column_) < value_of(y, sort_column_);
     });
     return order;
@@ -232,12 +232,12 @@ void PhiPanel::draw_table(const PhiRankingView& view, ImVec2 size) {
         ImGui::GetWindowDrawList()->AddRectFilled({corner.x, top}, {corner.x + side, top + side}, colour_of(row), 2);
         ImGui::SetCursorPosX(ImGui::GetCursorPosX() + 0.9f * em());
         const bool is_chosen = any_chosen_ && chosen(row);
-        const std::string label = to_string(row.kind) + (row.rotary ? "##after" : "##before");
+        const std::string label = display_name(row.kind) + (row.rotary ? "##after" : "##before");
         if (ImGui::Selectable(label.c_str(), is_chosen, ImGuiSelectableFlags_SpanAllColumns)) {
             any_chosen_ = !is_chosen;
             chosen_kind_ = row.kind, chosen_rotary_ = row.rotary;
         }
-        tooltip(phi_formula(row.kind));
+        tooltip(formula(row.kind));
         const auto cell = [](const std::string& text) {
             ImGui::TableNextColumn();
             ImGui::TextUnformatted(text.c_str());

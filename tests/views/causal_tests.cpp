@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/views/program.h"
+#include "tests/views/selection_marks.h"
 
 namespace savepoint::test {
 namespace {
@@ -250,6 +251,7 @@ void register_causal_tests(Harness& harness) {
         find_the_cause(ctx, h);
         if (ctx->IsError()) return;
         patch_here_and_cancel(ctx, h);
+        lasso_marks_token_axes(ctx, h);
         h.window().shell().show_panel("Latent editor");
         ctx->Yield(4);
         check_no_errors(h);

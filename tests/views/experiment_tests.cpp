@@ -55,6 +55,30 @@ void rank_feature_maps(ImGuiTestContext* ctx, Harness& h) {
     picture_of_all(ctx, h, "phi-error");
 }
 
+// The curves by token as CSV, through the menu and its dialog: a line for each position of each curve.
+void export_curves(ImGuiTestContext* ctx, Harness& h, const std::vector<ScoreCurve>& curves) {
+    const auto folder = std::filesystem::temp_directory_path() / "savepoint-views-injection";
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    ctx->ItemClick("//Experiments/Export");
+    ctx->ItemClick("//$FOCUSED/Score by token (CSV)");
+    ctx->Yield(3);
+    ctx->SetRef("//Export the experiment");
+    ctx->ItemInput("##folder");
+    ctx->KeyCharsReplaceEnter(folder.string().c_str());
+    ctx->ItemClick("###accept");
+    const std::string path = (folder / "injection.csv").string();
+    IM_CHECK(wait_until(ctx, 60, [&] { return std::filesystem::exists(path); }));
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    IM_CHECK_STR_EQ(line.c_str(), "position,source,mean,above,auroc");
+    size_t lines = 0;
+    while (std::getline(file, line)) ++lines;
+    IM_CHECK_EQ(lines, 3 * curves[0].mean.size());
+    std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 
 void register_experiment_tests(Harness& harness) {
@@ -65,7 +89,7 @@ void register_experiment_tests(Harness& harness) {
         IM_CHECK(wait_until(ctx, 120, [&] { return h.snapshot()->anomaly && !h.snapshot()->status.busy; }));
         ctx->ItemClick("//Anomaly/###choice");
         ctx->ItemClick("//$FOCUSED/##phi");
-        ctx->ItemClick("//$FOCUSED/squared_relu");
+        ctx->ItemClick("//$FOCUSED/squared ReLU");
         ctx->PopupCloseAll();
         const auto state = [&] { return h.snapshot()->reference->state; };
         IM_CHECK(wait_until(ctx, 20, [&] { return state() == ReferenceView::State::absent; }));
@@ -99,7 +123,7 @@ void register_experiment_tests(Harness& harness) {
         // By cosine, the worst first; then a row is chosen: its curve is brought out.
         ctx->ItemClick("//Phi/measure/Cosine");
         ctx->TableClickHeader("//Phi/ranking", "cosine");
-        ctx->ItemClick("//Phi/**/elu1##after");
+        ctx->ItemClick("//Phi/**/elu + 1##after");
         ctx->Yield(3);
         picture_of_all(ctx, h, "phi-cosine");
         const std::string path = (std::filesystem::temp_directory_path() / "savepoint-phi-test.csv").string();
@@ -133,9 +157,9 @@ void register_experiment_tests(Harness& harness) {
         ctx->ItemClick("//Experiments/plot/ROC");
         // The filter leaves the rows that it names; the first of them is chosen, and its texts are listed.
         ctx->ItemClick("//Experiments/##filter");
-        ctx->KeyCharsReplace("activation / last / middle / knn");
+        ctx->KeyCharsReplace("activation / last token / middle layer / knn");
         ctx->Yield(2);
-        ctx->ItemClick("//Experiments/**/activation \\/ last \\/ middle \\/ knn");
+        ctx->ItemClick("//Experiments/**/activation \\/ last token \\/ middle layer \\/ kNN distance");
         ctx->Yield(3);
         picture_of_all(ctx, h, "experiment-chosen");
         const std::string path = (std::filesystem::temp_directory_path() / "savepoint-experiment-test.html").string();
@@ -145,6 +169,7 @@ void register_experiment_tests(Harness& harness) {
         const std::string page(std::istreambuf_iterator<char>(file), {});
         IM_CHECK(page.find("gibberish_4_mid") != std::string::npos);
         std::filesystem::remove(path);
+        export_curves(ctx, h, curves);
         for (const ErrorView& error : h.snapshot()->errors)
             IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
     });

@@ -162,11 +162,11 @@ void register_choices(Harness& harness) {
         ctx->Yield(2);
         picture_of_all(ctx, h, "anomaly-choices");
         ctx->PopupCloseAll();
-        IM_CHECK(choose("##phi", "relu").phi.kind == PhiKind::relu);
+        IM_CHECK(choose("##phi", "ReLU").phi.kind == PhiKind::relu);
         IM_CHECK(choose("##phi", "identity").form == StateForm::mean);  // the default of signed phi
         IM_CHECK(choose("##rotary", "after rotary").phi.rotary);
-        IM_CHECK(choose("##form", "singular_values").form == StateForm::singular_values);
-        IM_CHECK(choose("##detector", "lof").detector == DetectorKind::lof);
+        IM_CHECK(choose("##form", "singular values").form == StateForm::singular_values);
+        IM_CHECK(choose("##detector", "LOF").detector == DetectorKind::lof);
         choose("##prune", "heavy hitters");
         IM_CHECK(last<command::SetPruning>(h.submitted()).pruning.kind == PruningKind::heavy);
 
