@@ -43,11 +43,14 @@ void build_default_layout(ImGuiID dockspace, ImVec2 size) {
     for (const char* title :
          {"Anomaly", "Reconstruction", "Rate and distortion", "Training", "Model and sidecar", "Jobs and log"})
         ImGui::DockBuilderDockWindow(title, below_right);
-    // Tabs carry their own close button; a second one at the end of the bar would only confuse.
+    // Tabs carry their own close button; a second one at the end of the bar would only confuse. Where there are many,
+    // a button before them lists them by their whole names.
     for (const ImGuiID id : {left, centre, below_centre, right, below_right})
-        if (ImGuiDockNode* node = ImGui::DockBuilderGetNode(id))
+        if (ImGuiDockNode* node = ImGui::DockBuilderGetNode(id)) {
+            const bool many = id == right || id == below_right;
             node->SetLocalFlags(node->LocalFlags | ImGuiDockNodeFlags_NoCloseButton |
-                                ImGuiDockNodeFlags_NoWindowMenuButton);
+                                (many ? 0 : ImGuiDockNodeFlags_NoWindowMenuButton));
+        }
     ImGui::DockBuilderFinish(dockspace);
 }
 

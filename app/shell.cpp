@@ -134,7 +134,7 @@ void Shell::draw_dockspace() {
     if (!fresh && !reset_layout_) keep_shares(dockspace_, view->WorkSize);
     reset_layout_ = false;
     ImGui::PushStyleColor(ImGuiCol_WindowBg, 0);  // as docked panels: Window has cleared to their colour
-    ImGui::DockSpaceOverViewport(dockspace_, view, ImGuiDockNodeFlags_NoWindowMenuButton);
+    ImGui::DockSpaceOverViewport(dockspace_, view);
     ImGui::PopStyleColor();
 }
 

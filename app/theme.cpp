@@ -39,7 +39,7 @@ void set_sizes(ImGuiStyle& style) {
     style.DockingSeparatorSize = 3;
     style.SeparatorTextBorderSize = 1;
     style.SeparatorTextPadding = {0, 4};
-    style.WindowMenuButtonPosition = ImGuiDir_None;
+    style.WindowMenuButtonPosition = ImGuiDir_Left;
     style.HoverStationaryDelay = 0.10f;
     style.HoverDelayShort = 0.12f;
     style.HoverDelayNormal = 0.35f;

@@ -10,6 +10,7 @@
 #include "views/anomaly_time_line.h"
 #include "views/chart.h"
 #include "views/palette.h"
+#include "views/run_pair.h"
 #include "views/widgets.h"
 
 namespace savepoint::views {
@@ -111,17 +112,13 @@ void AnomalyPanel::draw_mark_controls(Frame& frame) {
 }
 
 void AnomalyPanel::draw_legend() const {
+    flow(16 * em());
     if (shown_.measure == 0)
-        gradient_legend(
+        legend_in_row(
             "percentile", "50", "100", [](float t) { return anomaly_colour(50 + 50 * t); }, kPercentileTip);
     else
-        gradient_legend(
+        legend_in_row(
             "distance", "0.5", "2", [](float t) { return sequential(t); }, kDistanceTip);
-    const std::string note = shown_.measure == 0 ? "among calibration tokens of the same layer, head and position range"
-                                                 : "from ordinary text; 1 is typical";
-    flow(small_width(note));
-    small_label(note, palette::text_dim);
-    tooltip(shown_.measure == 0 ? kPercentileTip : kDistanceTip);
 }
 
 void AnomalyPanel::draw_masked(const AnomalyView& view) const {

@@ -287,7 +287,7 @@ void ExperimentPanel::draw_table(const ExperimentResult& result, ImVec2 size) {
         ImGui::TableSetupColumn(kColumns[c],
                                 c == 1 ? ImGuiTableColumnFlags_DefaultSort | ImGuiTableColumnFlags_PreferSortDescending
                                        : ImGuiTableColumnFlags_PreferSortDescending,
-                                c == 0 ? 17 * em() : 0);
+                                c == 0 ? 24 * em() : 0);
     ImGui::TableNextRow(ImGuiTableRowFlags_Headers);
     for (size_t c = 0; c < kColumns.size(); ++c) {
         ImGui::TableSetColumnIndex(static_cast<int>(c));

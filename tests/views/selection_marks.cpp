@@ -84,18 +84,17 @@ void project(ImGuiTestContext* ctx, Harness& h) {
     ctx->Yield(4);
 }
 
-// Around the left half of the canvas.
-void lasso_half(ImGuiTestContext* ctx) {
-    ctx->ItemClick("tool/Lasso");
+// Around the left part of the canvas.
+void lasso(ImGuiTestContext* ctx, float share) {
     const ImRect rect = ctx->ItemInfo("//Projection/**/canvas").RectFull;
-    const float left = rect.Min.x + 3, middle = rect.GetCenter().x, top = rect.Min.y + 3, bottom = rect.Max.y - 3;
+    const float left = rect.Min.x + 3, right = rect.Min.x + share * rect.GetWidth() - 3, top = rect.Min.y + 3,
+                bottom = rect.Max.y - 3;
     ctx->MouseMoveToPos({left, top});
     ctx->MouseDown();
-    for (const ImVec2 corner : {ImVec2(middle, top), ImVec2(middle, bottom), ImVec2(left, bottom)})
+    for (const ImVec2 corner : {ImVec2(right, top), ImVec2(right, bottom), ImVec2(left, bottom)})
         ctx->MouseMoveToPos(corner);
     ctx->MouseUp();
     ctx->Yield(3);
-    ctx->ItemClick("tool/Move");
 }
 
 }  // namespace
@@ -103,7 +102,13 @@ void lasso_half(ImGuiTestContext* ctx) {
 void lasso_marks_token_axes(ImGuiTestContext* ctx, Harness& h) {
     project(ctx, h);
     if (ctx->IsError()) return;
-    lasso_half(ctx);
+    // All, less those of the left half.
+    ctx->ItemClick("tool/Lasso");
+    lasso(ctx, 1);
+    ctx->KeyDown(ImGuiMod_Ctrl);
+    lasso(ctx, 0.5f);
+    ctx->KeyUp(ImGuiMod_Ctrl);
+    ctx->ItemClick("tool/Move");
     const auto tokens = static_cast<int64_t>(h.snapshot()->path->tokens.size());
     const auto picked = static_cast<int64_t>(selection(h).tokens().size());
     IM_CHECK_GE(picked, 2);
