@@ -53,6 +53,9 @@ class TunedLensFit {
     void keep(const std::vector<TokenId>& sequence);
     void solve(int64_t layer);
     void judge(int64_t piece, int64_t layer);
+    // [.., vocab]: as unembed, for many rows at once, and where the processor can and it is not asked for exactly, by
+    // products in bfloat16, which move a KL by a thousandth of a nat.
+    at::Tensor quick_logits(const at::Tensor& resid, bool exact);
     int64_t pieces() const;  // of the tokens that it is judged on
 
     const Transformer& model_;
@@ -63,7 +66,9 @@ class TunedLensFit {
     int64_t next_layer_ = 0, next_judged_ = 0, tokens_ = 0;
     at::Tensor squares_, products_;  // float64 [layers, d + 1, d + 1], [layers, d + 1, d]: x^T x, x^T (y - x)
     std::vector<at::Tensor> kept_;   // [tokens, layers, d] of held-out text
-    at::Tensor final_logits_;        // [tokens of a piece, vocab]
+    at::Tensor final_;               // the model's own next-token probabilities, [tokens of a piece, vocab]
+    at::Tensor final_entropy_;       // nats, [tokens of a piece]
+    at::Tensor short_head_;          // in bfloat16, where the processor multiplies it
     std::vector<double> sum_logit_, sum_tuned_;  // [layers] of KL, nats
     std::shared_ptr<TunedLens> lens_ = std::make_shared<TunedLens>();
 };

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/analysis/lens.h"
+#include "core/model/device.h"
 #include "core/model/error.h"
-#include "core/model/sampler.h"
 #include "core/sidecar/fit.h"
 #include "core/sidecar/reference_text.h"
 #include "core/sidecar/tensor_fields.h"
@@ -13,8 +13,8 @@
 namespace savepoint {
 namespace {
 
-constexpr int64_t kSinks = 4;    // first tokens left out: their massive activations are like no other token's
-constexpr int64_t kPiece = 128;  // tokens whose logits are held at once: of fewer, reading the head takes longer
+constexpr int64_t kSinks = 4;   // first tokens left out: their massive activations are like no other token's
+constexpr int64_t kPiece = 64;  // tokens whose logits are held at once: of fewer, reading the head takes longer
 constexpr int64_t kLength = 128;
 constexpr uint64_t kSeed = 11;
 constexpr const char* kFormat = "savepoint-tuned-lens";
@@ -157,17 +157,34 @@ void TunedLensFit::solve(int64_t layer) {
     lens_->bias_[layer].copy_(solution[d].to(at::kFloat));
 }
 
+at::Tensor TunedLensFit::quick_logits(const at::Tensor& resid, bool exact) {
+    const Weights& weights = model_.weights();
+    const at::Tensor scale = (resid.square().mean(-1, true) + model_.config().norm_eps).rsqrt();
+    const at::Tensor normed = resid * scale * weights.tensor("final_norm");
+    const at::Tensor& head = weights.tensor(weights.has("head") ? "head" : "embed");
+    if (exact || !multiplies_bfloat16()) return at::linear(normed, head);
+    if (!short_head_.defined()) short_head_ = head.to(at::kBFloat16);
+    return at::linear(normed.to(at::kBFloat16), short_head_).to(at::kFloat);
+}
+
 void TunedLensFit::judge(int64_t piece, int64_t layer) {
     const int64_t last = model_.config().layers - 1;
     const at::Tensor states = kept_.size() == 1 ? kept_.front() : at::cat(kept_);
     if (kept_.size() > 1) kept_ = {states};
     const at::Tensor some = states.slice(0, piece * kPiece, std::min((piece + 1) * kPiece, states.size(0)));
-    if (layer == 0) final_logits_ = model_.unembed(some.select(1, last).contiguous());
-    const at::Tensor here = some.select(1, layer).contiguous();
-    const at::Tensor both = model_.unembed(at::stack({here, lens_->apply(here, layer)}));
+    if (layer == 0) {
+        const at::Tensor log_p = at::log_softmax(model_.unembed(some.select(1, last).contiguous()), -1);
+        final_ = log_p.exp();
+        final_entropy_ = -(final_ * log_p).sum(-1);
+    }
+    const at::Tensor here = some.select(1, layer);
+    const at::Tensor logits = quick_logits(at::stack({here, lens_->apply(here, layer)}), /*exact=*/layer == last);
+    // KL(p || q) of each token: log sum exp(l) - p l - H(p), l the logits of q.
+    const at::Tensor kl = (at::logsumexp(logits, -1) - (final_ * logits).sum(-1) - final_entropy_).clamp_min(0);
+    const at::Tensor sums = kl.sum(-1, false, at::kDouble);
     const auto at = static_cast<size_t>(layer);
-    sum_logit_[at] += kl_divergence(final_logits_, both[0]).sum().item<double>();
-    sum_tuned_[at] += kl_divergence(final_logits_, both[1]).sum().item<double>();
+    sum_logit_[at] += sums[0].item<double>();
+    sum_tuned_[at] += sums[1].item<double>();
     const auto judged = static_cast<double>(states.size(0));
     lens_->figures_.kl_logit[at] = static_cast<float>(sum_logit_[at] / judged);
     lens_->figures_.kl_tuned[at] = static_cast<float>(sum_tuned_[at] / judged);
