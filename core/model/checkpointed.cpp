@@ -29,8 +29,8 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
         std::vector<at::Tensor> inputs;
         variable_list wanted;
         for (const at::Tensor& saved : context->get_saved_variables()) {
-            inputs.push_back(saved.defined() ? saved.detach() : saved);
-            if (!saved.defined() || !saved.requires_grad()) continue;
+            inputs.push_back(saved.detach());
+            if (!saved.requires_grad()) continue;
             inputs.back().requires_grad_(true);
             wanted.push_back(inputs.back());
         }
@@ -44,7 +44,7 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
         variable_list gradients(1);  // of f
         size_t next = 0;
         for (const at::Tensor& input : inputs)
-            gradients.push_back(input.defined() && input.requires_grad() ? found[next++] : at::Tensor());
+            gradients.push_back(input.requires_grad() ? found[next++] : at::Tensor());
         return gradients;
     }
 };
@@ -52,7 +52,20 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
 }  // namespace
 
 at::Tensor checkpointed(const TensorFunction& f, const std::vector<at::Tensor>& inputs) {
-    return Checkpoint::apply(f, at::TensorList(inputs));
+    // The engine takes defined tensors alone.
+    std::vector<at::Tensor> defined;
+    for (const at::Tensor& input : inputs)
+        if (input.defined()) defined.push_back(input);
+    if (defined.size() == inputs.size()) return Checkpoint::apply(f, at::TensorList(inputs));
+    std::vector<bool> has;
+    for (const at::Tensor& input : inputs) has.push_back(input.defined());
+    const TensorFunction of_all = [f, has](const std::vector<at::Tensor>& given) {
+        std::vector<at::Tensor> all;
+        size_t next = 0;
+        for (const bool is_given : has) all.push_back(is_given ? given[next++] : at::Tensor());
+        return f(all);
+    };
+    return Checkpoint::apply(of_all, at::TensorList(defined));
 }
 
 }  // namespace savepoint
