@@ -3,11 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <limits>
 #include <string>
-#include <vector>
 
 #include "core/model/error.h"
+#include "core/sidecar/attention_output.h"
 
 namespace savepoint {
 namespace {
@@ -18,19 +17,8 @@ constexpr int64_t kPiece = 64;
 
 at::Tensor attention_paid(const ModelConfig& c, int64_t layer, const at::Tensor& query, const at::Tensor& key,
                           int64_t first) {
-    const int64_t n = query.size(0), tokens = key.size(0);
-    // Query heads of one KV head are neighbours: [kv_heads, group * n, head_dim].
-    const at::Tensor q = query.transpose(0, 1).reshape({c.kv_heads, c.heads_per_kv() * n, c.head_dim});
-    const at::Tensor scores = at::bmm(q, key.permute({1, 2, 0})).mul_(c.attention_scale()).view({c.heads, n, tokens});
-    const at::Tensor own = at::arange(first, first + n).unsqueeze(1), others = at::arange(tokens);
-    at::Tensor unseen = others > own;
-    if (c.first_key(layer, first + n - 1) > 0) {
-        std::vector<int64_t> start;
-        for (int64_t i = 0; i < n; ++i) start.push_back(c.first_key(layer, first + i));
-        unseen = unseen.logical_or(others < at::tensor(start, at::kLong).unsqueeze(1));
-    }
-    at::Tensor weight = at::softmax(scores.masked_fill(unseen, -std::numeric_limits<float>::infinity()), -1);
-    return weight.masked_fill_(others == own, 0);
+    const at::Tensor own = at::arange(first, first + query.size(0)).unsqueeze(1);
+    return attention_weights(c, layer, query, key).masked_fill_(at::arange(key.size(0)) == own, 0);
 }
 
 void AttentionMass::add(const Transformer& model, const StateRows& rows, std::span<const TokenId> ids,

@@ -78,10 +78,11 @@ TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, Tr
       step_(step),
       name_(std::move(name)),
       importance_(std::move(importance)) {
-    shorten();
+    prepare();
 }
 
-void TransformCodec::shorten() {
+// What is multiplied by, as it is wanted: not in the file.
+void TransformCodec::prepare() {
     const bool shorter = settings_.bfloat16 && multiplies_bfloat16();
     for (Group& group : groups_) {
         if (settings_.from_below)

@@ -91,7 +91,7 @@ class TransformCodec final : public RunCodec {
 
    private:
     friend class TransformFit;
-    void shorten();
+    void prepare();
 
     std::shared_ptr<const BlockFeatures> features_;
     TransformSettings settings_;

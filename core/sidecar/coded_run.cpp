@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "core/model/error.h"
 #include "core/sidecar/attention_output.h"
@@ -13,20 +12,8 @@ namespace savepoint {
 
 namespace {
 
-// What the last queries pay each token in a layer, mean over them and over heads: [tokens]. Queries [n, heads, d] and
-// keys [kv_heads, tokens, d] after rotary embedding.
-at::Tensor attention_paid_by_last(const ModelConfig& config, int64_t layer, const at::Tensor& query,
-                                  const at::Tensor& key) {
-    const int64_t queries = query.size(0), heads = query.size(1), kv_heads = key.size(0), tokens = key.size(1);
-    const at::Tensor q = (query * config.attention_scale())
-                             .transpose(0, 1)
-                             .reshape({kv_heads, heads / kv_heads * queries, query.size(2)});
-    at::Tensor scores = at::bmm(q, key.transpose(1, 2)).view({heads, queries, tokens});
-    scores.masked_fill_(unseen_keys(config, layer, queries, tokens), -std::numeric_limits<float>::infinity());
-    return at::softmax(scores, -1).mean(at::IntArrayRef({0, 1}));
-}
-
-// Of all layers: [tokens, layers]. query [n, layers, heads, d], not rotated; keys(layer) rotated.
+// What the path's last queries pay each token, mean over them and over heads: [tokens, layers]. query [n, layers,
+// heads, d], not rotated; keys(layer) [tokens, kv_heads, d], rotated.
 template <typename Keys>
 at::Tensor attention_paid_by_last(const Transformer& model, const at::Tensor& query, int64_t tokens, const Keys& keys) {
     const at::NoGradGuard no_grad;
@@ -34,8 +21,8 @@ at::Tensor attention_paid_by_last(const Transformer& model, const at::Tensor& qu
     const int64_t layers = model.config().layers;
     at::Tensor paid = at::empty({tokens, layers}, at::kFloat);
     for (int64_t layer = 0; layer < layers; ++layer)
-        paid.select(1, layer).copy_(
-            attention_paid_by_last(model.config(), layer, rotated.select(1, layer), keys(layer)));
+        paid.select(1, layer).copy_(attention_weights(model.config(), layer, rotated.select(1, layer), keys(layer))
+                                        .mean(at::IntArrayRef({0, 1})));
     return paid;
 }
 
@@ -50,7 +37,7 @@ CodedRun coded_run(const Transformer& model, const StateRows& rows, std::span<co
     const at::Tensor query = model.queries(rows.slice(from, last), ids.subspan(static_cast<size_t>(from)));
     const at::Tensor key = model.rotate(rows.key, 0);
     run.attention = attention_paid_by_last(model, query, tokens, [&](int64_t layer) {
-                        return key.select(1, layer).transpose(0, 1);
+                        return key.select(1, layer);
                     }).slice(0, exact_first);
     return run;
 }
@@ -64,7 +51,7 @@ CodedRun coded_run(const Transformer& model, const KvCache& cache, const StateRo
     const int64_t last = std::min(kLookingBack, end);
     CodedRun run{rows, ids, end - tokens};
     run.attention = attention_paid_by_last(model, query.slice(0, query.size(0) - last), end, [&](int64_t layer) {
-                        return cache.keys(layer)[0].narrow(1, 0, end).to(at::kCPU);
+                        return cache.keys(layer)[0].narrow(1, 0, end).transpose(0, 1).to(at::kCPU);
                     }).slice(0, end - tokens);
     return run;
 }
