@@ -3,16 +3,13 @@
 #include <imgui_internal.h>
 
 #include <cmath>
+#include <optional>
 
 #include "tests/views/program.h"
 #include "tests/views/selection_marks.h"
 
 namespace savepoint::test {
 namespace {
-
-void check_no_errors(const Harness& h) {
-    for (const ErrorView& error : h.snapshot()->errors) IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
-}
 
 // Clicks the middle of a cell of a layer map that fills its item.
 void click_cell(ImGuiTestContext* ctx, const char* item, float x, float y) {
@@ -32,7 +29,7 @@ void compare(ImGuiTestContext* ctx, Harness& h) {
     ctx->Yield(4);
     ctx->ItemClick("//Drift/Compare");
     IM_CHECK(wait_until(ctx, 300, [&] {
-        const auto& drift = h.snapshot()->drift;
+        const auto drift = h.snapshot()->drift;
         return drift && drift->state == CausalState::done;
     }));
     ctx->Yield(4);
@@ -55,7 +52,7 @@ void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
     ctx->ItemCheck("//Drift/after rotary");
     ctx->ItemClick("//Drift/Compare");
     IM_CHECK(wait_until(ctx, 300, [&] {
-        const auto& again = h.snapshot()->drift;
+        const auto again = h.snapshot()->drift;
         return again->state == CausalState::done && again->settings.phi.kind == PhiKind::exp &&
                again->settings.phi.rotary;
     }));
@@ -72,10 +69,11 @@ void look_at_drift(ImGuiTestContext* ctx, Harness& h) {
 
 // A click on a head asks for its layer's heads token by token; the combo for another layer. What is there stays.
 void look_at_heads_by_token(ImGuiTestContext* ctx, Harness& h) {
-    const auto of_layer = [&](int64_t layer) -> const PatchScores* {
-        for (const PatchScores& scores : h.snapshot()->patch->maps)
-            if (scores.head_layer == layer) return &scores;
-        return nullptr;
+    const auto of_layer = [&](int64_t layer) -> std::optional<PatchScores> {
+        const auto patch = h.snapshot()->patch;
+        for (const PatchScores& scores : patch->maps)
+            if (scores.head_layer == layer) return scores;
+        return {};
     };
     click_cell(ctx, "//Patching/heads", 0.5f, 0.5f);
     IM_CHECK(wait_until(ctx, 120, [&] {
@@ -147,9 +145,12 @@ void read_the_lens(ImGuiTestContext* ctx, Harness& h) {
     h.window().shell().show_panel("Logit lens");
     ctx->Yield(4);
     ctx->ItemClick("//Logit lens/Read");
-    IM_CHECK(
-        wait_until(ctx, 120, [&] { return h.snapshot()->lens && h.snapshot()->lens->state == CausalState::done; }));
-    const auto lens = h.snapshot()->lens;
+    // Another test may have read another thought through it.
+    std::shared_ptr<const LensView> lens;
+    IM_CHECK(wait_until(ctx, 120, [&] {
+        lens = h.snapshot()->lens;
+        return lens && lens->state == CausalState::done && lens->request.thought == h.snapshot()->current;
+    }));
     const LensMap& map = *lens->map;
     IM_CHECK_EQ(map.read, static_cast<int64_t>(h.snapshot()->path->tokens.size()));
     IM_CHECK_EQ(map.kl[static_cast<size_t>(5 * map.layers + map.layers - 1)], 0.0f);
@@ -161,7 +162,7 @@ void read_the_lens(ImGuiTestContext* ctx, Harness& h) {
     ctx->ItemClick("//Logit lens/states/Decoded z");
     ctx->ItemClick("//Logit lens/Read");
     IM_CHECK(wait_until(ctx, 120, [&] {
-        const auto& view = h.snapshot()->lens;
+        const auto view = h.snapshot()->lens;
         return view->state == CausalState::done && view->request.states == LensStates::decoded;
     }));
     ctx->Yield(2);
@@ -173,7 +174,7 @@ void look_at_attention(ImGuiTestContext* ctx, Harness& h) {
     ctx->SetRef(ctx->WindowInfo("//Transcript/flow").ID);
     ctx->ItemClick("token 7");
     IM_CHECK(wait_until(ctx, 60, [&] {
-        const auto& view = h.snapshot()->attention;
+        const auto view = h.snapshot()->attention;
         return view && view->token == h.snapshot()->selected && view->tokens == 8;
     }));
     ctx->Yield(2);

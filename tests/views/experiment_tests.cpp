@@ -12,7 +12,7 @@ namespace savepoint::test {
 namespace {
 
 bool ended(Harness& h) {
-    const auto& view = h.snapshot()->experiment;
+    const auto view = h.snapshot()->experiment;
     return view && view->phase != Phase::working;
 }
 
@@ -56,7 +56,7 @@ void rank_feature_maps(ImGuiTestContext* ctx, Harness& h) {
 }
 
 // The curves by token as CSV, through the menu and its dialog: a line for each position of each curve.
-void export_curves(ImGuiTestContext* ctx, Harness& h, const std::vector<ScoreCurve>& curves) {
+void export_curves(ImGuiTestContext* ctx, const std::vector<ScoreCurve>& curves) {
     const auto folder = std::filesystem::temp_directory_path() / "savepoint-views-injection";
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
@@ -111,8 +111,7 @@ void register_experiment_tests(Harness& harness) {
         picture_of_all(ctx, h, "anomaly-mass-weighted");
         workbench(h).submit(command::SetPruning{});
         workbench(h).submit(command::SetAnomalyChoice{});
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        check_no_errors(h);
     });
     add_program_test(harness, "feature_maps_are_ranked", [](ImGuiTestContext* ctx, Harness& h) {
         rank_feature_maps(ctx, h);
@@ -130,8 +129,7 @@ void register_experiment_tests(Harness& harness) {
         workbench(h).submit(command::Export{"phi.csv", path});
         IM_CHECK(wait_until(ctx, 60, [&] { return std::filesystem::exists(path); }));
         std::filesystem::remove(path);
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        check_no_errors(h);
     });
     add_program_test(harness, "experiment_to_texts", [](ImGuiTestContext* ctx, Harness& h) {
         choose_and_run(ctx, h);
@@ -169,9 +167,8 @@ void register_experiment_tests(Harness& harness) {
         const std::string page(std::istreambuf_iterator<char>(file), {});
         IM_CHECK(page.find("gibberish_4_mid") != std::string::npos);
         std::filesystem::remove(path);
-        export_curves(ctx, h, curves);
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        export_curves(ctx, curves);
+        check_no_errors(h);
     });
 }
 

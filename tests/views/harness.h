@@ -24,6 +24,7 @@ class Harness {
     int run(const std::string& filter, const std::function<void(Harness&)>& add);
     void show(std::shared_ptr<const Snapshot> made_up);  // from now on; submitted() collects what is sent
     void connect(app::Door door);
+    // Replaced at any moment: a reference to a part of it needs the snapshot, or the part's own pointer, to be kept.
     std::shared_ptr<const Snapshot> snapshot() const { return door_.snapshot(); }
     std::vector<Command>& submitted() { return submitted_; }
     app::Window& window() { return *window_; }

@@ -66,7 +66,7 @@ void register_transcript(Harness& harness) {
         const auto branch = last<command::BranchHere>(h.submitted());
         IM_CHECK_EQ(branch.at.position, 40);
         ctx->ItemClick("token 41", ImGuiMouseButton_Right);
-        const CandidateView& third = h.snapshot()->path->tokens[40]->next[2];
+        const CandidateView third = h.snapshot()->path->tokens[40]->next[2];
         ctx->MenuClick(("//$FOCUSED/Replace token by/###" + std::to_string(third.id)).c_str());
         IM_CHECK_EQ(count<command::ReplaceToken>(h.submitted()), 1);
         const auto replace = last<command::ReplaceToken>(h.submitted());
@@ -94,7 +94,8 @@ void register_marks(Harness& harness) {
         IM_CHECK_EQ(last<command::SetMarkThreshold>(h.submitted()).percentile, 97.5);
         // The next one after the selected token, from the start again after the last.
         std::vector<int64_t> marked;
-        for (const auto& token : h.snapshot()->path->tokens)
+        const auto path = h.snapshot()->path;
+        for (const auto& token : path->tokens)
             if (token->marked) marked.push_back(token->position);
         IM_CHECK(std::find(marked.begin(), marked.end(), h.snapshot()->selected.position) != marked.end());
         const auto next = std::upper_bound(marked.begin(), marked.end(), h.snapshot()->selected.position);

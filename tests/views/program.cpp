@@ -57,6 +57,11 @@ bool settled(const Snapshot& s) {
     return !s.status.generating && s.path && !s.path->tokens.empty() && !s.path->generating;
 }
 
+void check_no_errors(const Harness& harness) {
+    const auto snapshot = harness.snapshot();
+    for (const ErrorView& error : snapshot->errors) IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+}
+
 void set_length(ImGuiTestContext* ctx, int tokens) {
     ctx->SetRef("//Transcript");
     ctx->ItemClick("###sampling");

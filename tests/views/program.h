@@ -19,6 +19,7 @@ void add_program_test(Harness& harness, const char* name,
 
 ImGuiTestRef child(ImGuiTestContext* ctx, const char* path);
 bool settled(const Snapshot& snapshot);
+void check_no_errors(const Harness& harness);
 void set_length(ImGuiTestContext* ctx, int tokens);
 void type_prompt(ImGuiTestContext* ctx, const char* prompt);
 int64_t first_generated(const Snapshot& snapshot);

@@ -56,7 +56,7 @@ void draw_around(ImGuiTestContext* ctx, const std::vector<ImVec2>& corners) {
 
 // Around the left or the right cluster of the made-up map.
 void lasso_cluster(ImGuiTestContext* ctx, Harness& h, bool left) {
-    const ProjectionMap& map = h.snapshot()->projection->maps[0];
+    const ProjectionMap map = h.snapshot()->projection->maps[0];
     const ImRect rect = canvas_rect(ctx);
     const float a = left ? -5.8f : 2.2f, b = left ? -2.2f : 5.8f;
     draw_around(ctx, {on_screen(map, rect, {a, 2.8f, 0}), on_screen(map, rect, {b, 2.8f, 0}),
@@ -107,25 +107,25 @@ void register_made_up(Harness& harness) {
     add(harness, "projection_lasso_selects_tokens", [](ImGuiTestContext* ctx, Harness& h) {
         ctx->SetRef("//Projection");
         ctx->ItemClick("tool/Lasso");
-        const ProjectionPoints& points = *h.snapshot()->projection->points;
+        const auto points = h.snapshot()->projection->points;
         lasso_cluster(ctx, h, true);
-        IM_CHECK_EQ(selected(h), tokens_at(points, 0));
+        IM_CHECK_EQ(selected(h), tokens_at(*points, 0));
         for (const TokenRef& token : selection(h).tokens()) IM_CHECK_EQ(token.position % 2, 0);
         picture_of_all(ctx, h, "projection-lasso");
         ctx->KeyDown(ImGuiMod_Shift);
         lasso_cluster(ctx, h, false);
         ctx->KeyUp(ImGuiMod_Shift);
-        IM_CHECK_EQ(selected(h), tokens_at(points, 0) + tokens_at(points, 1));
+        IM_CHECK_EQ(selected(h), tokens_at(*points, 0) + tokens_at(*points, 1));
         ctx->KeyDown(ImGuiMod_Ctrl);
         lasso_cluster(ctx, h, true);
         ctx->KeyUp(ImGuiMod_Ctrl);
-        IM_CHECK_EQ(selected(h), tokens_at(points, 1));
+        IM_CHECK_EQ(selected(h), tokens_at(*points, 1));
         ctx->ItemClick("Clear");
         IM_CHECK(selection(h).empty());
         ctx->ItemClick("tool/Move");
     });
     add(harness, "projection_points_are_hovered_and_clicked", [](ImGuiTestContext* ctx, Harness& h) {
-        const ProjectionView& view = *h.snapshot()->projection;
+        const ProjectionView view = *h.snapshot()->projection;
         const ImRect rect = canvas_rect(ctx);
         ctx->MouseMoveToPos(on_screen(view.maps[0], rect, (*view.maps[0].places)[40]));
         ctx->Yield(3);
@@ -407,8 +407,7 @@ void register_projection_tests(Harness& harness) {
             part(ctx, h);
             if (ctx->IsError()) return;
         }
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        check_no_errors(h);
         h.window().shell().show_panel("Latent editor");
         discard_session(ctx, h);
     });

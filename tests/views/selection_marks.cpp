@@ -78,7 +78,7 @@ void project(ImGuiTestContext* ctx, Harness& h) {
     ctx->ComboClick("##source/hidden states");
     ctx->ItemClick("Project");
     IM_CHECK(wait_until(ctx, 120, [&] {
-        const auto& view = h.snapshot()->projection;
+        const auto view = h.snapshot()->projection;
         return view && !view->maps.empty() && view->points && !h.snapshot()->status.busy;
     }));
     ctx->Yield(4);
@@ -122,7 +122,7 @@ void lasso_marks_token_axes(ImGuiTestContext* ctx, Harness& h) {
     ctx->Yield(4);
     ctx->ItemClick("//Logit lens/Read");
     IM_CHECK(wait_until(ctx, 120, [&] {
-        const auto& lens = h.snapshot()->lens;
+        const auto lens = h.snapshot()->lens;
         return lens && lens->state == CausalState::done && lens->map->read == tokens;
     }));
     check_marks(ctx, h, "Logit lens", picked_positions(h));

@@ -107,9 +107,9 @@ void click_a_token(ImGuiTestContext* ctx, Harness& h, int64_t position) {
     ctx->SetRef(child(ctx, "//Transcript/flow"));
     ctx->ItemClick(("token " + std::to_string(position)).c_str());
     IM_CHECK(wait_until(ctx, 30, [&] { return h.snapshot()->selected.position == position; }));
-    const TokenView& token = *h.snapshot()->path->tokens[position];
-    IM_CHECK_EQ(token.next.size(), 10u);
-    IM_CHECK(std::isfinite(token.log_probability));
+    const auto token = h.snapshot()->path->tokens[position];
+    IM_CHECK_EQ(token->next.size(), 10u);
+    IM_CHECK(std::isfinite(token->log_probability));
 }
 
 void see_the_analyses(ImGuiTestContext* ctx, Harness& h) {
@@ -118,12 +118,12 @@ void see_the_analyses(ImGuiTestContext* ctx, Harness& h) {
     ctx->ComboClick("##colour/Anomaly");
     h.window().shell().show_panel("Anomaly");
     IM_CHECK(wait_until(ctx, 120, [&] {
-        const auto& a = h.snapshot()->anomaly;
+        const auto a = h.snapshot()->anomaly;
         return a && a->tokens == static_cast<int64_t>(h.snapshot()->path->tokens.size()) && a->scored == a->tokens;
     }));
-    const AnomalyView& anomaly = *h.snapshot()->anomaly;
-    IM_CHECK_EQ(anomaly.layers, h.snapshot()->model->layers);
-    IM_CHECK_EQ(static_cast<int64_t>(anomaly.percentile.size()), anomaly.tokens * anomaly.layers * anomaly.heads);
+    const auto anomaly = h.snapshot()->anomaly;
+    IM_CHECK_EQ(anomaly->layers, h.snapshot()->model->layers);
+    IM_CHECK_EQ(static_cast<int64_t>(anomaly->percentile.size()), anomaly->tokens * anomaly->layers * anomaly->heads);
     picture_of_all(ctx, h, "tour-2-anomaly");
     IM_CHECK(
         wait_until(ctx, 120, [&] { return h.snapshot()->trajectory && !h.snapshot()->trajectory->points.empty(); }));
@@ -205,8 +205,7 @@ void register_tour(Harness& harness) {
         resume_as_a_branch(ctx, h, position);
         if (ctx->IsError()) return;
         save_by_dialog(ctx, h);
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        check_no_errors(h);
         ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Q);
         ctx->Yield(4);
         IM_CHECK(h.window().done());
@@ -269,8 +268,9 @@ void register_reopening_tests(Harness& harness) {
         IM_CHECK_STR_EQ(text_of(*h.snapshot()).c_str(), text_of(*before).c_str());
         IM_CHECK(!h.snapshot()->session.modified);
         IM_CHECK(h.window().shell().ui().colour == views::TokenColour::anomaly);
+        const auto graph = h.snapshot()->graph;
         for (size_t i = 0; i < before->graph->thoughts.size(); ++i) {
-            const ThoughtView &a = before->graph->thoughts[i], &b = h.snapshot()->graph->thoughts[i];
+            const ThoughtView &a = before->graph->thoughts[i], &b = graph->thoughts[i];
             IM_CHECK_EQ(a.id, b.id);
             IM_CHECK(a.edge == b.edge);
             IM_CHECK_STR_EQ(a.detail.c_str(), b.detail.c_str());
@@ -290,8 +290,7 @@ void register_reopening_tests(Harness& harness) {
         ctx->ItemClick("//Transcript/Continue");
         IM_CHECK(wait_until(
             ctx, 120, [&] { return h.snapshot()->graph->thoughts.size() == count + 1 && settled(*h.snapshot()); }));
-        for (const ErrorView& error : h.snapshot()->errors)
-            IM_ERRORF("%s: %s", error.title.c_str(), error.message.c_str());
+        check_no_errors(h);
     });
 }
 
