@@ -157,7 +157,7 @@ void LatentEditorPanel::draw_group_picker(Frame& frame, float room) {
         labels.push_back(short_label(group)), needed = std::max(needed, button_width(labels.back().c_str()));
     const auto edited = [&](int g) { return touches_group(frame.ui.edits, g); };
     constexpr const char* kTip =
-        "Layer group: the blocks whose hidden states one latent codes together. A dot marks edits.";
+        "Layer group: the blocks whose states one latent codes together. A dot marks edits.";
     if (0.8f * needed * groups.size() <= room) {
         segmented("groups", labels, group_, std::min(room, 5 * em() * groups.size()), edited, kTip);
         return;
@@ -172,6 +172,15 @@ void LatentEditorPanel::draw_group_picker(Frame& frame, float room) {
 }
 
 void LatentEditorPanel::draw_part_picker(Frame& frame) {
+    if (frame.snapshot.sidecar->joint) {
+        part_ = 0;
+        ImGui::AlignTextToFramePadding();
+        small_label("one z for all of the group's state", palette::text_dim);
+        tooltip(
+            "This sidecar codes the hidden states, keys and values of a layer group together: a component moves all of "
+            "them. Keys and values of the group's first block are made of the group below.");
+        return;
+    }
     static const std::string kLabels[] = {"Hidden", "Keys", "Values"};
     const auto edited = [&](int part) { return touches_part(frame.ui.edits, group_, kParts[part]); };
     segmented("parts", kLabels, part_, 0, edited,

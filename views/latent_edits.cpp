@@ -118,7 +118,9 @@ std::string group_label(const SidecarView& sidecar, int64_t group) {
 }
 
 std::string describe(const LatentEdit& edit, const SidecarView& sidecar) {
-    std::string text = group_label(sidecar, edit.group) + " " + part_label(edit) + " " + what_happens(edit);
+    std::string text = group_label(sidecar, edit.group) + " ";
+    if (!sidecar.joint) text += part_label(edit) + " ";
+    text += what_happens(edit);
     if (edit.last_token > edit.first_token)
         text += ", tokens " + std::to_string(edit.first_token) + "-" + std::to_string(edit.last_token);
     return text;

@@ -57,7 +57,7 @@ bool LatentOperations::draw(Frame& frame, const EditScope& scope) {
 
 bool LatentOperations::draw_popover(Frame& frame, const EditScope& scope) {
     bool changed = draw_range(frame);
-    draw_scope(scope);
+    draw_scope(frame, scope);
     changed |= draw_zero_and_noise(frame, scope);
     draw_b_picker(frame);
     changed |= draw_copy_and_mix(frame, scope);
@@ -84,12 +84,18 @@ bool LatentOperations::draw_range(Frame& frame) {
     return !frame.ui.edits.empty();
 }
 
-void LatentOperations::draw_scope(const EditScope& scope) {
+void LatentOperations::draw_scope(const Frame& frame, const EditScope& scope) {
     section("Apply to", "Which latents the operations below change.");
     const char* part = scope.part == LatentPart::hidden ? "Hidden" : scope.part == LatentPart::key ? "Keys" : "Values";
     ImGui::RadioButton("What is shown", &reach_, 0);
-    tooltip("The part, group and block whose sliders are shown.");
+    tooltip("The latent whose sliders are shown.");
     ImGui::SameLine();
+    if (frame.snapshot.sidecar->joint) {
+        if (reach_ == 1) reach_ = 0;
+        ImGui::RadioButton("Every group", &reach_, 2);
+        tooltip("The same in all layer groups.");
+        return;
+    }
     ImGui::RadioButton("Whole group", &reach_, 1);
     tooltip("Hidden, keys and values of every block of this layer group.");
     ImGui::SameLine();

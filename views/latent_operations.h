@@ -23,7 +23,7 @@ class LatentOperations {
    private:
     bool draw_popover(Frame& frame, const EditScope& scope);
     bool draw_range(Frame& frame);
-    void draw_scope(const EditScope& scope);
+    void draw_scope(const Frame& frame, const EditScope& scope);
     bool draw_zero_and_noise(Frame& frame, const EditScope& scope);
     void draw_b_picker(Frame& frame);
     bool draw_copy_and_mix(Frame& frame, const EditScope& scope);

@@ -63,7 +63,7 @@ void draw_track(float value, float original, float reach, bool edited) {
     draw->AddCircle({to, y}, (busy ? 0.36f : 0.3f) * em(), palette::panel, 0, 1.5f);
 }
 
-void draw_explained(float explained, float most, float width, LatentPart part) {
+void draw_explained(float explained, float most, float width, const std::string& of) {
     const ImVec2 at = ImGui::GetCursorScreenPos();
     const float height = ImGui::GetFrameHeight(), y = at.y + height / 2, half = 0.16f * em();
     auto* draw = ImGui::GetWindowDrawList();
@@ -71,10 +71,13 @@ void draw_explained(float explained, float most, float width, LatentPart part) {
     draw->AddRectFilled({at.x, y - half}, {at.x + std::max(1.0f, width * explained / most), y + half}, palette::accent,
                         2);
     ImGui::Dummy({width, height});
-    const char* what = part == LatentPart::hidden ? "this group's hidden states"
-                       : part == LatentPart::key  ? "this block's keys"
-                                                  : "this block's values";
-    if (ImGui::IsItemHovered()) ImGui::SetTooltip("explains %.2f %% of the variance of %s", 100 * explained, what);
+    if (ImGui::IsItemHovered()) ImGui::SetTooltip("explains %.2f %% of %s", 100 * explained, of.c_str());
+}
+
+std::string explained_of(const SidecarView& sidecar, LatentPart part) {
+    if (sidecar.joint) return "the variance of this group's state, weighted by what an error costs";
+    if (part == LatentPart::hidden) return "the variance of this group's hidden states";
+    return part == LatentPart::key ? "the variance of this block's keys" : "the variance of this block's values";
 }
 
 }  // namespace
@@ -146,7 +149,7 @@ void LatentSliders::draw_row(Frame& frame, const EditScope& scope, const Columns
     ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(edit ? palette::edited : palette::text_dim), "%d",
                        static_cast<int>(component));
     ImGui::SameLine(left + columns.name + ImGui::GetStyle().ItemSpacing.x, 0);
-    if (most > 0) draw_explained(explained, most, columns.bar, scope.part), ImGui::SameLine();
+    if (most > 0) draw_explained(explained, most, columns.bar, explained_of(*frame.snapshot.sidecar, scope.part)), ImGui::SameLine();
     LatentEdit set = make_edit(EditKind::set, scope);
     set.component = component;
     const bool moved = bare_slider("##z", value, reach_of(original), columns.slider);
@@ -197,7 +200,8 @@ LatentSliders::Result LatentSliders::draw(Frame& frame, const EditScope& scope, 
     const float most = explained.empty() ? 0 : std::max(1e-6f, *std::ranges::max_element(explained));
     const float gap = ImGui::GetStyle().ItemSpacing.x, all = ImGui::GetContentRegionAvail().x;
     const float bar = all > 22 * em() ? 3.4f * em() : 2.8f * em();
-    Columns columns{1.6f * em(), most > 0 ? bar : 0, 0, 2.9f * em(), em()};
+    const float number = ImGui::CalcTextSize(std::to_string(original.size()).c_str()).x;
+    Columns columns{std::max(1.6f * em(), number), most > 0 ? bar : 0, 0, 2.9f * em(), em()};
     columns.slider = all - columns.name - columns.bar - columns.value - columns.reset - gap * (most > 0 ? 4 : 3);
     columns.slider = std::max(5 * em(), columns.slider);
     draw_heading(columns, most > 0);

@@ -4,9 +4,11 @@
 #include <imgui_stdlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 
+#include "views/chart.h"
 #include "views/palette.h"
 #include "views/widgets.h"
 
@@ -142,15 +144,23 @@ void ModelPanel::draw_sidecar(Frame& frame) {
     }
     if (s.phase == Phase::ready && begin_properties("sidecar")) {
         property("Kind", s.kind,
-                 "pca: principal components of each layer group's hidden states, and of each block's keys and values.");
+                 s.joint ? "joint: one latent for a layer group's hidden states, keys and values, by a Karhunen-Loeve "
+                           "transform in the metric of what an error costs, entropy-coded."
+                         : "pca: principal components of each layer group's hidden states, and of each block's keys "
+                           "and values.");
         property("Groups", std::to_string(s.groups.size()) + " of " + std::to_string(s.group_size) + " blocks",
-                 "Blocks whose hidden states are coded together.");
+                 "Blocks whose states are coded together.");
         const size_t hidden = s.groups.empty() ? 0 : s.groups[0].explained.size();
-        property("Components",
-                 std::to_string(hidden) + " hidden, " + std::to_string(s.key_components) + " key, " +
-                     std::to_string(s.value_components) + " value",
-                 "Numbers per token: hidden ones per group, key and value ones per block.");
-        property("Quantised", s.bits ? std::to_string(s.bits) + " bits per component" : "no: float32");
+        if (s.joint)
+            property("Components", std::to_string(hidden), "Numbers per token and group; most are 0 after rounding.");
+        else
+            property("Components",
+                     std::to_string(hidden) + " hidden, " + std::to_string(s.key_components) + " key, " +
+                         std::to_string(s.value_components) + " value",
+                     "Numbers per token: hidden ones per group, key and value ones per block.");
+        if (!s.joint) property("Quantised", s.bits ? std::to_string(s.bits) + " bits per component" : "no: float32");
+        property("z", format_bytes(s.bytes_per_token) + " a token, " + format_number(s.ratio_fp16) + "x smaller",
+                 "Mean over texts, without the token's id, beside the hidden states, keys and values in fp16.");
         property("Fitted on", grouped(s.fitted_tokens) + " tokens (" + s.corpus + ")",
                  "Tokens used for the components.");
         property("Size", format_bytes(static_cast<double>(s.bytes)),
@@ -205,6 +215,44 @@ void ModelPanel::draw_fit_settings() {
     ImGui::SetNextItemWidth(-FLT_MIN);
     ImGui::InputText("##corpus", &fit_.corpus);
     tooltip("\"fortunes\", or the path of a text file or folder to fit on.");
+    draw_form();
+    if (fit_.form == SidecarForm::joint)
+        draw_joint_settings();
+    else
+        draw_pca_settings();
+    count_input("Fit tokens", "Tokens of text that the components are fitted on.", fit_.fit_tokens, 1024, 256,
+                100'000'000);
+    count_input("Held-out tokens", "Tokens kept apart, which the figures above are measured on.",
+                fit_.calibration_tokens, 1024, 256, 100'000'000);
+    ImGui::EndTable();
+}
+
+void ModelPanel::draw_form() {
+    ImGui::TableNextRow();
+    ImGui::TableNextColumn();
+    ImGui::AlignTextToFramePadding();
+    ImGui::TextDisabled("Form");
+    ImGui::TableNextColumn();
+    static const std::array<std::string, 2> kForms{"One z", "Separate"};
+    int form = fit_.form == SidecarForm::joint ? 0 : 1;
+    segmented("form", kForms, form, 0, {},
+              "One z: a latent for hidden states, keys and values together. Separate: one of hidden states, and one of "
+              "each block's keys and values.");
+    fit_.form = form == 0 ? SidecarForm::joint : SidecarForm::separate;
+}
+
+void ModelPanel::draw_joint_settings() {
+    JointSettings& joint = fit_.joint;
+    count_input("Group size", "Blocks whose states are coded together.", joint.group_size, 1, 1, 1024);
+    auto ratio = static_cast<int64_t>(std::lround(joint.ratio));
+    count_input("Times smaller", "Than the state in fp16: 8 is close to exact, 32 is small.", ratio, 1, 2, 256);
+    joint.ratio = static_cast<double>(ratio);
+    count_input("Gradient sequences",
+                "Sequences whose gradients say what an error costs; 0: every direction of the hidden states alike.",
+                joint.gradient_sequences, 2, 0, 4096);
+}
+
+void ModelPanel::draw_pca_settings() {
     count_input("Group size", "Blocks whose hidden states are coded together.", fit_.pca.group_size, 1, 1, 1024);
     count_input("Hidden components", "Per group and token; 0: as many as it takes to be exact.",
                 fit_.pca.hidden_components, 16, 0, 65536);
@@ -213,11 +261,6 @@ void ModelPanel::draw_fit_settings() {
     int64_t bits = fit_.pca.bits;
     count_input("Bits", "Per component; 0: not quantised.", bits, 1, 0, 16);
     fit_.pca.bits = static_cast<int>(bits);
-    count_input("Fit tokens", "Tokens of text that the components are fitted on.", fit_.fit_tokens, 1024, 256,
-                100'000'000);
-    count_input("Held-out tokens", "Tokens kept apart, which the figures above are measured on.",
-                fit_.calibration_tokens, 1024, 256, 100'000'000);
-    ImGui::EndTable();
 }
 
 std::vector<std::pair<std::string, std::function<void(Frame&)>>> ModelPanel::actions() {

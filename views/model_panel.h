@@ -24,6 +24,9 @@ class ModelPanel : public Panel {
     void draw_held_out(const SidecarView& sidecar);
     void draw_fit(Frame& frame);
     void draw_fit_settings();
+    void draw_form();
+    void draw_joint_settings();
+    void draw_pca_settings();
 
     FitSettings fit_;
     bool show_fit_ = false;

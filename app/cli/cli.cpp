@@ -103,9 +103,9 @@ std::string fit_folder(const Common& common, const std::string& model_sha256) {
     return common.data_folder + "/" + model_sha256.substr(0, 16);
 }
 
-ReferenceFit::Result stored_fit(const Common& common, const std::string& model_sha256) {
-    const std::string folder = fit_folder(common, model_sha256);
-    ReferenceFit::Result fit = load_fit(folder, model_sha256);
+ReferenceFit::Result stored_fit(const Common& common, const std::shared_ptr<const Weights>& weights) {
+    const std::string folder = fit_folder(common, weights->sha256());
+    ReferenceFit::Result fit = load_fit(folder, weights);
     if (!fit.sidecar)
         throw Error(folder + ": no fitted sidecar for this model; make one with `savepoint fit --default`");
     return fit;

@@ -66,7 +66,7 @@ struct OpenModel {
     Transformer transformer;
 };
 // The stored fit of this model; throws Error that says how to make one when there is none.
-ReferenceFit::Result stored_fit(const Common& common, const std::string& model_sha256);
+ReferenceFit::Result stored_fit(const Common& common, const std::shared_ptr<const Weights>& weights);
 std::string fit_folder(const Common& common, const std::string& model_sha256);
 std::vector<TokenId> encode_prompt(const OpenModel& model, const std::string& prompt, bool chat);
 

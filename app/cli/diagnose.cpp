@@ -30,7 +30,7 @@ int diagnose(const Common& common, const std::string& subject, CollapseSettings 
     std::shared_ptr<const Sidecar> sidecar;
     std::vector<std::vector<TokenId>> prefixes;
     if (settings.subject != CollapseSubject::soft_prompts) {
-        sidecar = stored_fit(common, model.weights->sha256()).sidecar;
+        sidecar = stored_fit(common, model.weights).sidecar;
         prefixes = collapse_texts(model.tokenizer, settings);
     }
     CollapseRun run(model.transformer, std::move(prefixes), sidecar, settings);

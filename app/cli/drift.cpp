@@ -92,7 +92,7 @@ int drift(const Common& common, const DriftArguments& given) {
     const RunPair runs = read_runs(model, arguments.runs);
     // Latents need a fitted sidecar; everything else does not.
     const std::string sha256 = model.weights->sha256(), folder = fit_folder(common, sha256);
-    const auto sidecar = load_fit(folder, sha256).sidecar;
+    const auto sidecar = load_fit(folder, model.weights).sidecar;
     DriftScaleFit scale(model.transformer, unrelated_texts(model.tokenizer),
                         phi_for(arguments.settings.phi, model.transformer.config(), folder, sha256), sidecar);
     run_to_end(scale);

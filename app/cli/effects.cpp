@@ -26,6 +26,8 @@ double median(std::vector<double> values) {
     return *middle;
 }
 
+std::string part_name(const Sidecar& sidecar, LatentPart part) { return sidecar.joint() ? "joint" : to_string(part); }
+
 // One part of one layer group: the hidden slot, or the slots of its blocks' keys or values.
 struct Row {
     int64_t components = 0, above = 0, slots = 0;
@@ -52,7 +54,8 @@ void print_table(const Sidecar& sidecar, const std::vector<SlotEffect>& effects)
         const auto slots = static_cast<double>(row.slots);
         std::printf(
             "| %s | %s | %lld | %lld | %.2g | %.2g | %.2g | %.0f %% |\n",
-            sidecar.hidden().groups()[static_cast<size_t>(at.first)].label().c_str(), to_string(at.second).c_str(),
+            sidecar.hidden().groups()[static_cast<size_t>(at.first)].label().c_str(),
+            part_name(sidecar, at.second).c_str(),
             static_cast<long long>(row.components), static_cast<long long>(row.above), median(row.effects),
             *std::max_element(row.effects.begin(), row.effects.end()), row.noise / slots, 100 * row.within / slots);
         above += row.above;
@@ -65,7 +68,7 @@ nlohmann::json described(const Sidecar& sidecar, const EffectsArguments& argumen
                          const std::vector<SlotEffect>& effects) {
     nlohmann::json slots = nlohmann::json::array();
     for (const SlotEffect& slot : effects)
-        slots.push_back({{"part", to_string(slot.part)},
+        slots.push_back({{"part", part_name(sidecar, slot.part)},
                          {"group", slot.group},
                          {"block", slot.block},
                          {"control_kl_p95", slot.control_p95},
@@ -79,12 +82,12 @@ nlohmann::json described(const Sidecar& sidecar, const EffectsArguments& argumen
             {"slots", std::move(slots)}};
 }
 
-void write_csv(const std::string& path, const std::vector<SlotEffect>& effects) {
+void write_csv(const std::string& path, const Sidecar& sidecar, const std::vector<SlotEffect>& effects) {
     std::ofstream out(path);
     out << "part,group,block,component,effect_kl,control_kl_p95\n";
     for (const SlotEffect& slot : effects)
         for (size_t c = 0; c < slot.effects.size(); ++c)
-            out << to_string(slot.part) << ',' << slot.group << ',' << slot.block << ',' << c << ',' << slot.effects[c]
+            out << part_name(sidecar, slot.part) << ',' << slot.group << ',' << slot.block << ',' << c << ',' << slot.effects[c]
                 << ',' << slot.control_p95 << '\n';
     if (!out.flush()) throw FileError(path, "cannot be written");
 }
@@ -99,7 +102,7 @@ int effects(const Common& common, const EffectsArguments& arguments) {
     for (; !job.done(); job.step()) line.show(job.progress(), "Moving components of z");
     line.clear();
     const std::vector<SlotEffect> effects = job.effects();
-    if (!arguments.csv.empty()) write_csv(arguments.csv, effects);
+    if (!arguments.csv.empty()) write_csv(arguments.csv, *fit.sidecar, effects);
     if (common.json)
         print_json(described(*fit.sidecar, arguments, effects));
     else

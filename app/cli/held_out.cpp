@@ -9,9 +9,9 @@
 namespace savepoint::cli {
 
 ReferenceFit::Result asked_fit(const Common& common, const OpenModel& model, const std::string& file) {
-    if (file.empty()) return stored_fit(common, model.weights->sha256());
+    if (file.empty()) return stored_fit(common, model.weights);
     ReferenceFit::Result fit;
-    fit.sidecar = Sidecar::load(file);
+    fit.sidecar = Sidecar::load(file, model.weights);
     if (fit.sidecar->info().model_sha256 != model.weights->sha256())
         throw FileError(file, "was fitted on another model than " + common.model);
     return fit;

@@ -117,8 +117,8 @@ int read_lens(const Common& common, const LensArguments& arguments) {
     const int64_t tokens = arguments.tokens > 0 ? arguments.tokens : std::max<int64_t>(1, all - arguments.first);
     at::Tensor states = run.rows.hidden;
     if (arguments.decoded) {
-        const auto sidecar = stored_fit(common, model.weights->sha256()).sidecar;
-        states = sidecar->decode(sidecar->encode({run.rows.hidden, run.rows.key, run.rows.value, {}})).hidden;
+        const auto sidecar = stored_fit(common, model.weights).sidecar;
+        states = sidecar->hidden().decode(sidecar->hidden().encode(run.rows.hidden));
     }
     const auto tuned = arguments.tuned ? tuned_lens(common, model, arguments.refit) : nullptr;
     const int64_t last = std::min(all, arguments.first + tokens) - 1;

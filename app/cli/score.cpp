@@ -33,7 +33,7 @@ struct ScoreArguments {
 std::shared_ptr<const AnomalyReference> reference_for(const Common& common, const OpenModel& model,
                                                       const AnomalyChoice& choice) {
     const std::string sha256 = model.weights->sha256(), folder = fit_folder(common, sha256);
-    const ReferenceFit::Result fit = stored_fit(common, sha256);
+    const ReferenceFit::Result fit = stored_fit(common, model.weights);
     if (const auto fitted = reference_of(fit, choice)) return fitted;
     if (const auto stored = load_reference(folder, choice, sha256, fit.sidecar->hash())) return stored;
     ChoiceFit job(model.transformer, model.tokenizer, choice, folder, sha256,

@@ -18,14 +18,15 @@ namespace {
 
 struct FitArguments {
     FitSettings settings;
-    std::string out;
+    std::string out, form = settings.form == SidecarForm::joint ? "joint" : "separate";
+    int64_t group_size = settings.joint.group_size;
     bool keep = false;
 };
 
 int fit(const Common& common, const FitArguments& arguments) {
     const OpenModel model(common);
     const std::string folder = arguments.out.empty() ? fit_folder(common, model.weights->sha256()) : arguments.out;
-    if (arguments.keep && load_fit(folder, model.weights->sha256()).sidecar) {
+    if (arguments.keep && load_fit(folder, model.weights).sidecar) {
         std::cerr << folder << ": already fitted\n";
         return 0;
     }
@@ -72,8 +73,8 @@ double since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void add_reconstruction(Sums& sums, const Sidecar& sidecar, const StateRows& rows) {
-    const ReconstructionError error = reconstruction_error(sidecar, rows);
+void add_reconstruction(Sums& sums, const Sidecar& sidecar, const StateRows& rows, const std::vector<TokenId>& ids) {
+    const ReconstructionError error = reconstruction_error(sidecar, rows, ids);
     sums.hidden_fvu += error.hidden_fvu.mean().item<double>();
     sums.key_fvu += error.key_fvu.mean().item<double>();
     sums.value_fvu += error.value_fvu.mean().item<double>();
@@ -93,7 +94,7 @@ void add_anomaly(Sums& sums, const OpenModel& model, const AnomalyReference* ref
 void add_timings(Sums& sums, const OpenModel& model, const Sidecar& sidecar, const StateRows& rows,
                  const std::vector<TokenId>& ids) {
     auto start = std::chrono::steady_clock::now();
-    const Latent latent = sidecar.encode(rows);
+    const Latent latent = sidecar.encode(rows, ids);
     sums.encode_seconds += since(start);
     KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()));
     start = std::chrono::steady_clock::now();
@@ -111,7 +112,7 @@ void add_sequence(Sums& sums, const OpenModel& model, const Sidecar& sidecar, co
                   const std::vector<TokenId>& ids, int64_t prefix) {
     KvCache cache = model.transformer.make_cache(static_cast<int64_t>(ids.size()));
     const StateRows rows = model.transformer.prefill(cache, ids).rows;
-    add_reconstruction(sums, sidecar, rows);
+    add_reconstruction(sums, sidecar, rows, ids);
     add_anomaly(sums, model, reference, rows, ids);
     if (sums.sequences < kTimedSequences) add_timings(sums, model, sidecar, rows, ids);
     const ResumeFidelity fidelity = resume_fidelity(model.transformer, sidecar, ids, prefix, rows);
@@ -126,9 +127,7 @@ void add_sequence(Sums& sums, const OpenModel& model, const Sidecar& sidecar, co
 nlohmann::json byte_figures(const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
     const Sidecar::ByteAccount account = sidecar.byte_account(config);
     const double coded = static_cast<double>(std::max<int64_t>(prefix - account.exact_first_tokens, 0));
-    const double bytes =
-        ((account.hidden + account.kv) * coded + account.exact_first_bytes) / static_cast<double>(prefix) +
-        account.token_ids;
+    const double bytes = (account.hidden + account.kv) * coded / static_cast<double>(prefix) + account.token_ids;
     const double raw = account.raw_fp16_hidden + account.raw_fp16_kv;
     return {{"bytes_per_token", bytes},
             {"ratio_fp16", raw / bytes},
@@ -139,7 +138,7 @@ nlohmann::json byte_figures(const Sidecar& sidecar, const ModelConfig& config, i
 
 nlohmann::json figures(const Sums& sums, const Sidecar& sidecar, const ModelConfig& config, int64_t prefix) {
     const auto n = static_cast<double>(sums.sequences);
-    nlohmann::json codec{{"name", sidecar.hidden().kind() + "+" + sidecar.kv().kind()},
+    nlohmann::json codec{{"name", sidecar.joint() ? "joint" : sidecar.hidden().kind() + "+" + sidecar.kv().kind()},
                          {"kl_nats", sums.kl / n},
                          {"top1_agreement", sums.top1 / n},
                          {"delta_nll", sums.nll / n},
@@ -208,23 +207,40 @@ void add_fit(Registry registry) {
     command->add_option("--own-samples", settings.own_samples, "Sequences sampled from the model itself")
         ->check(CLI::Range(0, 4096))
         ->capture_default_str();
-    command->add_option("--group-size", settings.pca.group_size, "Blocks coded together")
+    command->add_option("--form", arguments->form, "joint: one z for hidden states, keys and values; separate: one each")
+        ->check(CLI::IsMember({"joint", "separate"}))
+        ->capture_default_str();
+    command->add_option("--group-size", arguments->group_size, "Blocks coded together")
         ->check(CLI::Range(1, 1024))
         ->capture_default_str();
-    command->add_option("--hidden-components", settings.pca.hidden_components, "Per group; 0: full rank")
+    command->add_option("--ratio", settings.joint.ratio, "joint: times smaller than the state in fp16")
+        ->check(CLI::Range(2, 256))
+        ->capture_default_str();
+    command->add_option("--max-components", settings.joint.max_components, "joint: per group; 0: full rank")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    command->add_option("--key-components", settings.pca.key_components, "Per block; 0: full rank")
+    command
+        ->add_option("--gradient-sequences", settings.joint.gradient_sequences,
+                     "joint: sequences that say what errors cost; 0: all directions of hidden states alike")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str();
+    command->add_option("--hidden-components", settings.pca.hidden_components, "separate: per group; 0: full rank")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    command->add_option("--value-components", settings.pca.value_components, "Per block; 0: full rank")
+    command->add_option("--key-components", settings.pca.key_components, "separate: per block; 0: full rank")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    command->add_option("--bits", settings.pca.bits, "Per component, 2 to 8; 0: float32")
+    command->add_option("--value-components", settings.pca.value_components, "separate: per block; 0: full rank")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->add_option("--bits", settings.pca.bits, "separate: per component, 2 to 8; 0: float32")
         ->check(CLI::Range(0, 8))
         ->capture_default_str();
     command->add_option("--seed", settings.seed)->capture_default_str();
     command->callback([registry, arguments] {
+        FitSettings& chosen = arguments->settings;
+        chosen.form = arguments->form == "joint" ? SidecarForm::joint : SidecarForm::separate;
+        chosen.joint.group_size = chosen.pca.group_size = arguments->group_size;
         registry.chosen = [&common = registry.common, arguments] { return fit(common, *arguments); };
     });
 }

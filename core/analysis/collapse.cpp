@@ -181,7 +181,7 @@ CollapseRun::Prompt CollapseRun::own(const std::vector<TokenId>& prefix) const {
     prompt.expected = greedy(read.logits[0], settings_.continuation, go_on);
 
     const StateRows rows = read.rows.slice(0, tokens);
-    const Latent z = sidecar_->encode({rows.hidden, rows.key, rows.value, {}});
+    const Latent z = sidecar_->encode({rows.hidden, rows.key, rows.value, {}}, prefix);
     const StateRows decoded = sidecar_->decode(z);
     const at::Tensor own = rows.hidden[tokens - 1].flatten();
     prompt.own_vector = own;

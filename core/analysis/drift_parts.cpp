@@ -26,7 +26,7 @@ PartReader::PartReader(const Transformer& model, const StateRun& run, std::share
     : run_(run), phi_(std::move(phi)), sidecar_(std::move(sidecar)) {
     check_run(run_, "run");
     phi_keys_ = phi_->settings().rotary ? model.rotate(run_.rows.key, 0) : run_.rows.key;
-    if (sidecar_) latents_ = sidecar_->encode({run_.rows.hidden, {}, {}, {}}).hidden.to(at::kFloat);
+    if (sidecar_) latents_ = sidecar_->hidden().encode(run_.rows.hidden).to(at::kFloat);
 }
 
 int64_t PartReader::rows(DriftPart part) const {

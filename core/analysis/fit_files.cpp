@@ -66,13 +66,14 @@ void save_fit(const std::string& folder, const ReferenceFit::Result& fit) {
     fit.sidecar->save(sidecar_path(folder).string());
 }
 
-ReferenceFit::Result load_fit(const std::string& folder, const std::string& model_sha256) {
+ReferenceFit::Result load_fit(const std::string& folder, const std::shared_ptr<const Weights>& weights) {
     const std::string sidecar_file = sidecar_path(folder).string(), path = reference_path(folder).string();
     if (!fs::exists(sidecar_file) || !fs::exists(path)) return {};
     ReferenceFit::Result fit;
-    fit.sidecar = Sidecar::load(sidecar_file);
-    require_model(sidecar_file, fit.sidecar->info().model_sha256, model_sha256);
-    const TensorFile file = read_reference(path, model_sha256);
+    const std::string& model = weights->sha256();
+    fit.sidecar = Sidecar::load(sidecar_file, weights);
+    require_model(sidecar_file, fit.sidecar->info().model_sha256, model);
+    const TensorFile file = read_reference(path, model);
     if (entry(file, "sidecar_hash") != fit.sidecar->hash()) {
         throw FileError(path, "belongs to another sidecar than the one beside it; fit the sidecar again");
     }

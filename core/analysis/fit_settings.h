@@ -5,12 +5,21 @@
 #include <cstdint>
 #include <string>
 
+#include "core/sidecar/joint_settings.h"
 #include "core/sidecar/pca_settings.h"
 
 namespace savepoint {
 
+// separate: a z of hidden states and one of keys and values, by principal axes. joint: one z for all three.
+enum class SidecarForm { separate, joint };
+
 struct FitSettings {
-    PcaSettings pca;
+    SidecarForm form = SidecarForm::joint;
+    PcaSettings pca;      // separate
+    JointSettings joint;  // joint
+    int64_t exact_first_tokens() const {
+        return form == SidecarForm::joint ? joint.exact_first_tokens : pca.exact_first_tokens;
+    }
     std::string corpus = "fortunes";  // or another of corpus_named()
     int64_t sequence_length = 192;
     int64_t fit_tokens = 16320;         // corpus text (own samples come on top)

@@ -19,6 +19,9 @@ constexpr int64_t kResumedSequences = 4, kResumedPrefix = 128, kResumedTokens = 
 // What steps cost beside each other, for the progress bar: seconds on two processors.
 constexpr double kForwardCost = 0.45, kMomentsCost = 0.07, kReadOutCost = 0.04, kMeasuringCost = 0.1,
                  kDecompositionCost = 1, kResumeCost = 1, kFinishCost = 0.5;
+// The same of a joint fit.
+constexpr double kJointMomentsCost = 0.1, kGradientCost = 1.1, kJointDecompositionCost = 0.8, kTrialCost = 0.5;
+constexpr size_t kGradientBatch = 2, kMostTrials = 12;
 
 nlohmann::json described(const PcaSettings& pca) {
     return {{"group_size", pca.group_size},
@@ -28,6 +31,15 @@ nlohmann::json described(const PcaSettings& pca) {
             {"bits", pca.bits},
             {"exact_first_tokens", pca.exact_first_tokens},
             {"hidden_stride", pca.hidden_stride}};
+}
+
+nlohmann::json described(const JointSettings& joint) {
+    return {{"group_size", joint.group_size},
+            {"ratio", joint.ratio},
+            {"kl_weight", joint.kl_weight},
+            {"max_components", joint.max_components},
+            {"gradient_sequences", joint.gradient_sequences},
+            {"exact_first_tokens", joint.exact_first_tokens}};
 }
 
 std::string ids_sha256(const Sequences& sequences) {
@@ -48,10 +60,13 @@ AnomalyChoice read_out_of(PhiKind kind) {
 struct ReferenceFit::Impl : StepQueue {
     Impl(const Transformer& model, const Tokenizer& tokenizer, FitSettings asked)
         : model(model),
-          pca(model.config(), asked.pca),
           identity(model.config(), read_out_of(PhiKind::identity)),
           elu1(model.config(), read_out_of(PhiKind::elu1)),
           text(model, tokenizer, std::move(asked)) {
+        if (text.settings().form == SidecarForm::joint)
+            joint.emplace(model, text.settings().joint, text.settings().seed);
+        else
+            pca.emplace(model.config(), text.settings().pca);
         hook_queries();
         text.plan(*this, [this] { plan_all(); });
     }
@@ -80,7 +95,8 @@ struct ReferenceFit::Impl : StepQueue {
             const SequenceBatch batch = batches[i];
             if (i == moments) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
             plan(counted("forward pass", i, batches.size()), kForwardCost, [=, this] { forward(text.fit(), batch); });
-            plan(counted("moments of pass", i, batches.size()), kMomentsCost, [this] { add_moments(); });
+            plan(counted("moments of pass", i, batches.size()), joint ? kJointMomentsCost : kMomentsCost,
+                 [=, this] { add_moments(sequences_of(text.fit(), batch)); });
             for (AnomalyFit* anomaly : {&identity, &elu1}) {
                 plan(counted("read-outs of pass", i, batches.size()), kReadOutCost, [=, this] {
                     each_read_out(*anomaly, [&](const at::Tensor& rows) {
@@ -90,14 +106,56 @@ struct ReferenceFit::Impl : StepQueue {
             }
         }
         if (moments == batches.size()) plan("shrinking covariances", kFinishCost, [this] { finish_moments(); });
-        const auto groups = static_cast<size_t>(pca.parts()) - 2;
+        joint ? plan_joint() : plan_pca();
+    }
+
+    void plan_pca() {
+        const auto groups = static_cast<size_t>(pca->parts()) - 2;
         for (size_t part = 0; part < groups + 2; ++part) {
             const std::string stage = part < groups    ? counted("decomposing group", part, groups)
                                       : part == groups ? "decomposing keys"
                                                        : "decomposing values";
-            plan(stage, kDecompositionCost, [=, this] { pca.decompose(static_cast<int64_t>(part)); });
+            plan(stage, kDecompositionCost, [=, this] { pca->decompose(static_cast<int64_t>(part)); });
         }
-        plan("putting the sidecar together", kFinishCost, [this] { finish_codecs(); });
+        plan("putting the sidecar together", kFinishCost, [this] {
+            codecs = pca->finish();
+            sidecar = described_sidecar();
+        });
+    }
+
+    void plan_joint() {
+        const std::vector<size_t> chosen = gradient_sequences();
+        const size_t batches = chosen.size() / kGradientBatch;
+        for (size_t i = 0; i < batches; ++i) {
+            plan(counted("gradients of pass", i, batches), kGradientCost, [=, this] {
+                Sequences together;
+                for (size_t k = 0; k < kGradientBatch; ++k)
+                    together.push_back(text.fit()[chosen[i * kGradientBatch + k]]);
+                joint->add_gradients(together, static_cast<int64_t>(together.front().size()) * 2 / 3);
+            });
+        }
+        const auto groups = static_cast<size_t>(joint->groups());
+        for (size_t group = 0; group < groups; ++group)
+            plan(counted("decomposing group", group, groups), kJointDecompositionCost,
+                 [=, this] { joint->decompose(static_cast<int64_t>(group)); });
+        // Planned for as many trials as there may be; those that are not needed take no time.
+        for (size_t i = 0; i < kMostTrials; ++i)
+            plan("finding the step of the rate", kTrialCost, [this] { joint->search_step(); });
+        plan("putting the sidecar together", kFinishCost, [this] {
+            joint_codec = joint->finish();
+            sidecar = described_sidecar();
+        });
+    }
+
+    // Of the fit's longest ones, spread evenly over them.
+    std::vector<size_t> gradient_sequences() const {
+        std::vector<size_t> longest;
+        for (size_t i = 0; i < text.fit().size(); ++i)
+            if (static_cast<int64_t>(text.fit()[i].size()) == text.settings().sequence_length) longest.push_back(i);
+        const size_t count = std::min(longest.size(), static_cast<size_t>(text.settings().joint.gradient_sequences));
+        std::vector<size_t> chosen;
+        for (size_t i = 0; i < count; ++i) chosen.push_back(longest[i * longest.size() / count]);
+        return chosen;
     }
 
     void plan_calibration() {
@@ -111,7 +169,9 @@ struct ReferenceFit::Impl : StepQueue {
                      [=, this] { each_read_out(*anomaly, [&](const at::Tensor& rows) { anomaly->calibrate(rows); }); });
             }
             // Every second pass: figures need fewer tokens than quantiles.
-            if (i % 2 == 0) plan(counted("measuring pass", i, batches.size()), kMeasuringCost, [this] { measure(); });
+            if (i % 2 == 0)
+                plan(counted("measuring pass", i, batches.size()), kMeasuringCost,
+                     [=, this] { measure(sequences_of(text.held_out(), batch)); });
         }
     }
 
@@ -148,20 +208,21 @@ struct ReferenceFit::Impl : StepQueue {
         }
     }
 
-    void add_moments() {
-        const int64_t first = std::min(text.settings().pca.exact_first_tokens, length);
-        for (int64_t from = 0; from < rows.tokens(); from += length) pca.add(rows.slice(from + first, length - first));
-    }
-
-    void measure() {
-        for (int64_t from = 0; from < rows.tokens(); from += length) {
-            figures.add(reconstruction_error(*sidecar, rows.slice(from, length)));
+    void add_moments(const Sequences& sequences) {
+        const int64_t first = std::min(text.settings().exact_first_tokens(), length);
+        for (size_t i = 0; i < sequences.size(); ++i) {
+            const StateRows one = rows.slice(static_cast<int64_t>(i) * length + first, length - first);
+            if (joint)
+                joint->add({one, std::span(sequences[i]).subspan(static_cast<size_t>(first)), first});
+            else
+                pca->add(one);
         }
     }
 
-    void finish_codecs() {
-        codecs = pca.finish();
-        sidecar = described_sidecar();
+    void measure(const Sequences& sequences) {
+        for (size_t i = 0; i < sequences.size(); ++i)
+            figures.add(reconstruction_error(*sidecar, rows.slice(static_cast<int64_t>(i) * length, length),
+                                             sequences[i]));
     }
 
     void finish_moments() {
@@ -174,25 +235,30 @@ struct ReferenceFit::Impl : StepQueue {
         SidecarInfo info;
         info.model_sha256 = model.weights().sha256();
         info.data_sha256 = ids_sha256(text.fit());
-        info.fitted_tokens = pca.tokens();
+        info.fitted_tokens = joint ? joint->tokens() : pca->tokens();
         info.seed = settings.seed;
-        info.exact_first_tokens = settings.pca.exact_first_tokens;
+        info.exact_first_tokens = settings.exact_first_tokens();
         info.settings = {{"corpus", settings.corpus},
                          {"sequence_length", settings.sequence_length},
                          {"fit_tokens", settings.fit_tokens},
                          {"calibration_tokens", settings.calibration_tokens},
                          {"own_samples", settings.own_samples},
                          {"own_sample_length", settings.own_sample_length},
-                         {"seed", settings.seed},
-                         {"pca", described(settings.pca)}};
+                         {"seed", settings.seed}};
+        if (joint)
+            info.settings["joint"] = described(settings.joint);
+        else
+            info.settings["pca"] = described(settings.pca);
         info.figures = figures.described();
+        if (joint) return std::make_shared<Sidecar>(joint_codec, std::move(info));
         return std::make_shared<Sidecar>(codecs.hidden, codecs.kv, std::move(info));
     }
 
     void finish() { result = {described_sidecar(), identity.finish(), elu1.finish()}; }
 
     const Transformer& model;
-    PcaFit pca;
+    std::optional<PcaFit> pca;
+    std::optional<JointFit> joint;
     AnomalyFit identity, elu1;
     ReferenceSequences text;
     Hooks hooks;
@@ -203,6 +269,7 @@ struct ReferenceFit::Impl : StepQueue {
     int64_t length = 0;  // tokens of each of its sequences
 
     PcaFit::Codecs codecs;
+    std::shared_ptr<const JointCodec> joint_codec;
     std::shared_ptr<const Sidecar> sidecar;  // before its figures are known
     FitFigures figures;
     Result result;

@@ -18,8 +18,9 @@ namespace savepoint {
 // (reference_text.h); the model's own samples join it in the fit. The references are of keys and queries before rotary.
 //
 // SidecarInfo::settings holds {corpus, sequence_length, fit_tokens, calibration_tokens, own_samples, own_sample_length,
-// seed, pca {group_size, hidden_components, key_components, value_components, bits, exact_first_tokens,
-// hidden_stride}}, the token counts as they were met. SidecarInfo::figures holds what was measured on every second
+// seed, and of a separate sidecar pca {group_size, hidden_components, key_components, value_components, bits,
+// exact_first_tokens, hidden_stride}, of a joint one joint {group_size, ratio, kl_weight, max_components,
+// gradient_sequences, exact_first_tokens}}, the token counts as they were met. SidecarInfo::figures holds what was measured on every second
 // calibration sequence, none of which took part in the axes: {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers],
 // key_fvu, value_fvu} (each the mean over sequences), and of resuming on decoded K/V {resumed_prefix, resumed_tokens,
 // kl_nats, kl_p95, top1_agreement, delta_nll}.
@@ -47,8 +48,8 @@ class ReferenceFit {
 std::shared_ptr<const AnomalyReference> reference_of(const ReferenceFit::Result& fit, const AnomalyChoice& choice);
 
 // Both in one folder: sidecar.safetensors and reference.safetensors. load returns empty pointers when absent and
-// throws FileError when damaged or of another model.
+// throws FileError when damaged or of another model than `weights`.
 void save_fit(const std::string& folder, const ReferenceFit::Result& fit);
-ReferenceFit::Result load_fit(const std::string& folder, const std::string& model_sha256);
+ReferenceFit::Result load_fit(const std::string& folder, const std::shared_ptr<const Weights>& weights);
 
 }  // namespace savepoint

@@ -38,12 +38,12 @@ at::Tensor BlockFeatures::of(const StateRows& rows, int64_t block) const {
     return at::cat({h / r, r.log() * std::sqrt(static_cast<double>(config().d_model))}, 1);
 }
 
-at::Tensor BlockFeatures::hidden_of(const at::Tensor& features) const {
+at::Tensor BlockFeatures::hidden(const at::Tensor& features) const {
     if (part_ == CodedPart::hidden) return features;
     const int64_t d = config().d_model;
     // Bounded, so that a damaged or wildly edited code gives large states and not infinite ones.
-    const at::Tensor log_r = features.slice(1, d).div(std::sqrt(static_cast<double>(d))).clamp(-20, 20);
-    return features.slice(1, 0, d) * log_r.exp();
+    const at::Tensor log_r = features.slice(-1, d).div(std::sqrt(static_cast<double>(d))).clamp(-20, 20);
+    return features.slice(-1, 0, d) * log_r.exp();
 }
 
 void BlockFeatures::add_kv(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens,
@@ -52,19 +52,27 @@ void BlockFeatures::add_kv(const std::vector<at::Tensor>& features, std::span<co
     const auto count = static_cast<int64_t>(tokens.size());
     std::vector<at::Tensor> keys, values;
     for (int64_t block = 0; block < c.layers; ++block) {
-        at::Tensor kv;
-        if (part_ == CodedPart::kv)
-            kv = features[static_cast<size_t>(block)];
-        else
-            kv = at::matmul(
-                block == 0 ? embeddings(tokens) : features[static_cast<size_t>(block - 1)].slice(1, 0, c.d_model),
-                kv_maps_[static_cast<size_t>(block)].t());
-        const at::Tensor split = kv.view({count, 2, c.kv_heads, c.head_dim});
-        keys.push_back(part_ == CodedPart::kv ? split.select(1, 0) : normed_keys(block, split.select(1, 0)));
-        values.push_back(split.select(1, 1));
+        KeyValue kv;
+        if (part_ == CodedPart::kv) {
+            const at::Tensor split =
+                features[static_cast<size_t>(block)].view({count, 2, c.kv_heads, c.head_dim});
+            kv = {split.select(1, 0), split.select(1, 1)};
+        } else {
+            kv = key_value(block, block == 0 ? embeddings(tokens)
+                                             : features[static_cast<size_t>(block - 1)].slice(1, 0, c.d_model));
+        }
+        keys.push_back(kv.key);
+        values.push_back(kv.value);
     }
     rows.key = at::stack(keys, 1);
     rows.value = at::stack(values, 1);
+}
+
+KeyValue BlockFeatures::key_value(int64_t block, const at::Tensor& direction) const {
+    const ModelConfig& c = config();
+    const at::Tensor kv = at::matmul(direction, kv_maps_.at(static_cast<size_t>(block)).t())
+                              .view({direction.size(0), 2, c.kv_heads, c.head_dim});
+    return {normed_keys(block, kv.select(1, 0)), kv.select(1, 1)};
 }
 
 at::Tensor BlockFeatures::normed_keys(int64_t block, const at::Tensor& key) const {
@@ -86,7 +94,7 @@ StateRows BlockFeatures::rows(const std::vector<at::Tensor>& features, std::span
     StateRows rows;
     if (part_ != CodedPart::kv) {
         std::vector<at::Tensor> hidden;
-        for (const at::Tensor& block : features) hidden.push_back(hidden_of(block));
+        for (const at::Tensor& block : features) hidden.push_back(this->hidden(block));
         rows.hidden = at::stack(hidden, 1);
         rows.last = hidden.back().contiguous();
     }

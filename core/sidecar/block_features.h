@@ -12,6 +12,11 @@
 
 namespace savepoint {
 
+// Of one block; keys before rotary embedding.
+struct KeyValue {
+    at::Tensor key, value;  // [tokens, kv_heads, head_dim]
+};
+
 // The numbers of one block that a transform codec sees, one vector a token, and what an error in them costs.
 //   hidden  resid_post of the block: [d_model]
 //   kv      its keys (before rotary embedding), then its values: [2 kv_dim]
@@ -28,6 +33,11 @@ class BlockFeatures {
     int64_t width() const { return width_; }
 
     at::Tensor of(const StateRows& rows, int64_t block) const;  // [tokens, width]
+    // resid_post of a block [.., d_model], from its features [.., width] (not of kv).
+    at::Tensor hidden(const at::Tensor& features) const;
+    // Keys and values of a block from resid_post / r of the block below it, [tokens, d_model], or in block 0 from
+    // embeddings() (full).
+    KeyValue key_value(int64_t block, const at::Tensor& direction) const;
     // The state that features [blocks][tokens, width] stand for.
     StateRows rows(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens) const;
     // The token's embedding, at unit mean square: [tokens, d_model].
@@ -50,7 +60,6 @@ class BlockFeatures {
                                    const Sensitivity* sensitivity, double kl_weight) const;
 
    private:
-    at::Tensor hidden_of(const at::Tensor& features) const;
     void add_kv(const std::vector<at::Tensor>& features, std::span<const TokenId> tokens, StateRows& rows) const;
     at::Tensor kv_metric(int64_t block, const at::Tensor& variance, const Sensitivity* sensitivity) const;
     at::Tensor normed_keys(int64_t block, const at::Tensor& key) const;  // [tokens, kv_heads, head_dim]

@@ -29,7 +29,8 @@ struct TransformSettings {
     double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
     std::string label;                          // for the codec's name; empty: made from the above
-    bool bfloat16 = false;  // products may be taken so; set by the fit, where rounding loses far more than that
+    bool exact_products = false;  // never in bfloat16: a token alone is decoded as it is among many
+    bool bfloat16 = false;        // products may be taken so; set by the fit, where rounding loses far more than that
 };
 
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
@@ -125,6 +126,18 @@ class TransformFit final : public RunCodecFit {
     void set_importance(TokenImportance importance);  // of the groups as they are decomposed
     void decompose(int64_t group);
     std::shared_ptr<const TransformCodec> codec(double ratio);
+    // The same in short steps: one trial each, false after the last.
+    void begin_codec(double ratio);
+    bool search_step();
+    std::shared_ptr<const TransformCodec> found_codec() const;
+    // Of the newest codec's bytes, without the token ids, on the texts that were kept out of the moments.
+    double sampled_bytes_per_token() const;
+    // Variances along a decomposed group's axes, in the metric: descending, float64; total: of all axes.
+    struct Spectrum {
+        at::Tensor values;
+        double total;
+    };
+    Spectrum spectrum(int64_t group) const;
 
    private:
     struct Impl;

@@ -22,7 +22,8 @@ at::Tensor& part_of(Latent& z, LatentPart part) {
 
 // One token's z, once for each of `count` edits: memory of its own in `part`, shared in the others.
 Latent repeated(const Latent& z, LatentPart part, int64_t count) {
-    Latent many{z.hidden.expand({count, -1, -1}), z.key.expand({count, -1, -1}), z.value.expand({count, -1, -1})};
+    const auto all = [&](const at::Tensor& rows) { return rows.defined() ? rows.expand({count, -1, -1}) : rows; };
+    Latent many{all(z.hidden), all(z.key), all(z.value), {}};
     part_of(many, part) = part_of(many, part).clone();
     return many;
 }
@@ -63,6 +64,7 @@ EditEffects::EditEffects(const Transformer& model, std::shared_ptr<const Sidecar
         slots_.push_back({part, group, block, {}, {}, at::zeros({components}, at::kDouble)});
     };
     for (int64_t g = 0; g < groups; ++g) add(LatentPart::hidden, g, -1, sidecar_->hidden().components(g));
+    if (sidecar_->joint()) return;
     for (const LatentPart part : {LatentPart::key, LatentPart::value})
         for (int64_t block = 0; block < model.config().layers; ++block)
             add(part, sidecar_->group_of_block(block), block,

@@ -55,11 +55,12 @@ void measure_hidden(ReconstructionError& out, const at::Tensor& exact, const at:
 }
 
 // The exact K/V of the first tokens, the decoded ones of the others.
-StateRows resumed_rows(const Sidecar& sidecar, const StateRows& exact) {
+StateRows resumed_rows(const Sidecar& sidecar, const StateRows& exact, std::span<const TokenId> ids) {
     StateRows kv;
     kv.key = exact.key;
     kv.value = exact.value;
-    const StateRows decoded = sidecar.decode(sidecar.encode(kv));
+    const at::Tensor hidden = sidecar.joint() ? exact.hidden : at::Tensor();
+    const StateRows decoded = sidecar.decode(sidecar.encode({hidden, exact.key, exact.value, {}}, ids));
     const int64_t first = std::min(sidecar.info().exact_first_tokens, exact.tokens());
     kv.key = at::cat({exact.key.slice(0, 0, first), decoded.key.slice(0, first)});
     kv.value = at::cat({exact.value.slice(0, 0, first), decoded.value.slice(0, first)});
@@ -101,10 +102,10 @@ ForwardOptions all_logits() {
     return options;
 }
 
-// Of the tokens after the prefix, on top of its decoded rows; the cache is empty.
+// Of the tokens after a prefix, on top of its decoded rows; the cache is empty.
 at::Tensor resumed_logits(const Transformer& model, const Sidecar& sidecar, KvCache& cache, const StateRows& prefix,
-                          std::span<const TokenId> after) {
-    model.restore(cache, resumed_rows(sidecar, prefix));
+                          std::span<const TokenId> before, std::span<const TokenId> after) {
+    model.restore(cache, resumed_rows(sidecar, prefix, before));
     return model.prefill(cache, after, all_logits()).logits;
 }
 
@@ -117,14 +118,16 @@ double percentile_95(std::vector<double> values) {
     return *at;
 }
 
-ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows) {
+ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows, std::span<const TokenId> ids) {
     ReconstructionError out;
     out.tokens = rows.tokens();
     out.first_tokens = std::min(sidecar.info().exact_first_tokens, out.tokens);
-    const StateRows decoded = sidecar.decode(sidecar.encode(rows));
+    const StateRows decoded = sidecar.decode(sidecar.encode(rows, ids));
     if (rows.hidden.defined()) measure_hidden(out, rows.hidden, decoded.hidden, out.first_tokens);
-    if (rows.key.defined()) measure_heads(rows.key, decoded.key, out.first_tokens, out.key_mse, out.key_fvu);
-    if (rows.value.defined()) measure_heads(rows.value, decoded.value, out.first_tokens, out.value_mse, out.value_fvu);
+    if (rows.key.defined() && decoded.key.defined())
+        measure_heads(rows.key, decoded.key, out.first_tokens, out.key_mse, out.key_fvu);
+    if (rows.value.defined() && decoded.value.defined())
+        measure_heads(rows.value, decoded.value, out.first_tokens, out.value_mse, out.value_fvu);
     return out;
 }
 
@@ -144,7 +147,7 @@ ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar,
     const at::Tensor exact = model.prefill(cache, after, all_logits()).logits;
     go_on(0.65);
     cache.truncate(0);
-    ResumeFidelity out = compared(exact, resumed_logits(model, sidecar, cache, rows, after), after);
+    ResumeFidelity out = compared(exact, resumed_logits(model, sidecar, cache, rows, before, after), after);
     out.prefix = prefix;
     go_on(1);
     return out;
@@ -155,10 +158,11 @@ ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar,
     check_prefix(prefix, tokens);
     if (exact.tokens() != static_cast<int64_t>(tokens.size()) || !exact.hidden.defined() || !exact.has_kv())
         throw InputError("rows: hidden, key and value of every token are needed");
-    const auto after = std::span<const TokenId>(tokens).subspan(static_cast<size_t>(prefix));
+    const std::span<const TokenId> all(tokens);
+    const auto before = all.first(static_cast<size_t>(prefix)), after = all.subspan(static_cast<size_t>(prefix));
     KvCache cache = model.make_cache(static_cast<int64_t>(tokens.size()));
     const at::Tensor logits = model.unembed(exact.hidden.slice(0, prefix).select(1, model.config().layers - 1));
-    ResumeFidelity out = compared(logits, resumed_logits(model, sidecar, cache, exact.slice(0, prefix), after), after);
+    ResumeFidelity out = compared(logits, resumed_logits(model, sidecar, cache, exact.slice(0, prefix), before, after), after);
     out.prefix = prefix;
     return out;
 }

@@ -21,7 +21,9 @@ struct ReconstructionError {
     at::Tensor key_fvu, value_fvu;  // [layers, kv_heads]
     at::Tensor token_fvu;           // [tokens], over all layers: ||h - h^||^2 / ||h - mean||^2
 };
-ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows);
+// ids: of the rows; without them nothing is said of the keys and values of a joint sidecar.
+ReconstructionError reconstruction_error(const Sidecar& sidecar, const StateRows& rows,
+                                         std::span<const TokenId> ids = {});
 
 // The smallest value that at least 95 of 100 do not exceed (nearest rank); NaN of none.
 double percentile_95(std::vector<double> values);

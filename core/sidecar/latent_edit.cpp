@@ -26,7 +26,14 @@ struct Slot {
     throw InputError(std::string("edit: ") + field + " is " + std::to_string(value) + "; " + allowed);
 }
 
-bool reaches(const LatentEdit& edit, LatentPart part) { return edit.part == part || edit.part == LatentPart::all; }
+// Of a joint sidecar all of z is the hidden part.
+bool reaches(const Sidecar& sidecar, const LatentEdit& edit, LatentPart part) {
+    if (!sidecar.joint()) return edit.part == part || edit.part == LatentPart::all;
+    if (edit.part == LatentPart::key || edit.part == LatentPart::value)
+        throw InputError("edit: part is " + to_string(edit.part) +
+                         "; this sidecar has one z for hidden states, keys and values: part hidden, or all");
+    return part == LatentPart::hidden;
+}
 
 const LayerGroup& group_of(const Sidecar& sidecar, const LatentEdit& edit) {
     const auto& groups = sidecar.hidden().groups();
@@ -66,9 +73,9 @@ Slot block_slot(const Sidecar& sidecar, LatentPart part, int64_t block) {
 std::vector<Slot> slots_of(const Sidecar& sidecar, const LatentEdit& edit) {
     std::vector<Slot> slots;
     const std::vector<int64_t> blocks = blocks_of(sidecar, edit);
-    if (reaches(edit, LatentPart::hidden)) slots.push_back(hidden_slot(sidecar, edit.group));
+    if (reaches(sidecar, edit, LatentPart::hidden)) slots.push_back(hidden_slot(sidecar, edit.group));
     for (const LatentPart part : {LatentPart::key, LatentPart::value}) {
-        if (!reaches(edit, part)) continue;
+        if (!reaches(sidecar, edit, part)) continue;
         for (const int64_t block : blocks) slots.push_back(block_slot(sidecar, part, block));
     }
     return slots;
@@ -212,9 +219,14 @@ std::vector<TouchedGroup> touched(const Sidecar& sidecar, const std::vector<Late
         if (position < edit.first_token || position > edit.last_token) continue;
         const std::vector<int64_t> blocks = blocks_of(sidecar, edit);
         Parts& parts = found[edit.group];
-        if (reaches(edit, LatentPart::hidden)) parts.hidden = true;
-        if (reaches(edit, LatentPart::key) || reaches(edit, LatentPart::value))
+        if (reaches(sidecar, edit, LatentPart::hidden)) parts.hidden = true;
+        if (reaches(sidecar, edit, LatentPart::key) || reaches(sidecar, edit, LatentPart::value))
             parts.blocks.insert(blocks.begin(), blocks.end());
+        // A joint z of a group gives keys and values to all its blocks but the first.
+        if (sidecar.joint())
+            for (int64_t block = group_of(sidecar, edit).first_block + 1; block <= group_of(sidecar, edit).last_block;
+                 ++block)
+                parts.blocks.insert(block);
     }
     std::vector<TouchedGroup> groups;
     for (const auto& [group, parts] : found) {
@@ -224,6 +236,12 @@ std::vector<TouchedGroup> touched(const Sidecar& sidecar, const std::vector<Late
 }
 
 namespace {
+
+void decode_joint(RowEdit& edit, const Sidecar& sidecar, const Latent& one, const std::vector<TouchedGroup>& groups) {
+    for (const TouchedGroup& group : groups)
+        for (const JointCodec::BlockRows& rows : sidecar.joint()->decode_group_kv(one.hidden, group.group))
+            edit.kv.push_back({rows.block, rows.key[0].clone(), rows.value[0].clone()});
+}
 
 void decode_blocks(RowEdit& edit, const Sidecar& sidecar, const Latent& one, const std::set<int64_t>& blocks) {
     if (blocks.empty()) return;
@@ -251,7 +269,10 @@ RowEdit decode_row(const Sidecar& sidecar, const Latent& latent, int64_t row, in
         edit.hidden_block = sidecar.hidden().groups()[static_cast<size_t>(highest)].last_block;
         edit.hidden = rows[0][rows.size(1) - 1].clone();
     }
-    decode_blocks(edit, sidecar, one, blocks);
+    if (sidecar.joint())
+        decode_joint(edit, sidecar, one, groups);
+    else
+        decode_blocks(edit, sidecar, one, blocks);
     return edit;
 }
 

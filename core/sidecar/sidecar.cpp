@@ -49,11 +49,13 @@ SidecarInfo info_from(const Fields& fields) {
     return info;
 }
 
+std::string kind_of(const Fields& fields, const char* part) { return fields.object(part).text("kind"); }
+
 template <typename Codec>
 Codec loaded(Codec (*load)(const TensorFile&, const nlohmann::json&, const std::string&), const TensorFile& file,
              const Fields& fields, const char* part, const std::string& path) {
     const nlohmann::json& settings = fields.any(part);
-    const std::string kind = fields.object(part).text("kind");
+    const std::string kind = kind_of(fields, part);
     if (kind != "pca") fields.refuse(part, "is coded as \"" + kind + "\", which this Savepoint does not know");
     return load(file, settings, path);
 }
@@ -68,10 +70,13 @@ int64_t Latent::tokens() const {
 }
 
 Latent Latent::slice(int64_t first, int64_t count) const {
-    return {slice_or_none(hidden, first, count), slice_or_none(key, first, count), slice_or_none(value, first, count)};
+    Latent part{slice_or_none(hidden, first, count), slice_or_none(key, first, count),
+                slice_or_none(value, first, count), {}};
+    if (!ids.empty()) part.ids.assign(ids.begin() + first, ids.begin() + first + count);
+    return part;
 }
 
-Latent Latent::clone() const { return {clone_or_none(hidden), clone_or_none(key), clone_or_none(value)}; }
+Latent Latent::clone() const { return {clone_or_none(hidden), clone_or_none(key), clone_or_none(value), ids}; }
 
 Sidecar::Sidecar(std::shared_ptr<const HiddenCodec> hidden, std::shared_ptr<const KvCodec> kv, SidecarInfo info)
     : hidden_(std::move(hidden)), kv_(std::move(kv)), info_(std::move(info)) {
@@ -80,14 +85,30 @@ Sidecar::Sidecar(std::shared_ptr<const HiddenCodec> hidden, std::shared_ptr<cons
         throw InputError("sidecar: hidden states of " + std::to_string(layers) + " blocks, keys of " +
                          std::to_string(kv_->key_std().size(0)) + "; both halves must be of one model");
     }
+    seal();
+}
+
+Sidecar::Sidecar(std::shared_ptr<const JointCodec> joint, SidecarInfo info)
+    : hidden_(joint), joint_(std::move(joint)), info_(std::move(info)) {
+    seal();
+}
+
+void Sidecar::seal() {
     const std::string file = bytes();
     hash_ = sha256_hex(file);
     file_bytes_ = static_cast<int64_t>(file.size());
 }
 
-Latent Sidecar::encode(const StateRows& rows) const {
+const KvCodec& Sidecar::kv() const {
+    if (!kv_) throw InputError("sidecar: it has one z for hidden states, keys and values");
+    return *kv_;
+}
+
+Latent Sidecar::encode(const StateRows& rows, std::span<const TokenId> ids) const {
     Latent latent;
+    latent.ids.assign(ids.begin(), ids.end());
     if (rows.hidden.defined()) latent.hidden = hidden_->encode(rows.hidden);
+    if (joint_) return latent;
     if (rows.key.defined()) latent.key = kv_->encode_keys(rows.key);
     if (rows.value.defined()) latent.value = kv_->encode_values(rows.value);
     return latent;
@@ -95,6 +116,7 @@ Latent Sidecar::encode(const StateRows& rows) const {
 
 StateRows Sidecar::decode(const Latent& latent) const {
     StateRows rows;
+    if (joint_ && latent.hidden.defined() && !latent.ids.empty()) return joint_->decode_state(latent.hidden, latent.ids);
     if (latent.hidden.defined()) {
         rows.hidden = hidden_->decode(latent.hidden);
         rows.last = rows.hidden.select(1, rows.hidden.size(1) - 1).contiguous();
@@ -117,13 +139,12 @@ Sidecar::ByteAccount Sidecar::byte_account(const ModelConfig& config) const {
     const auto kv = static_cast<double>(2 * config.layers * config.kv_dim());
     ByteAccount account{};
     account.hidden = hidden_->bytes_per_token();
-    account.kv = kv_->bytes_per_token();
+    account.kv = kv_ ? kv_->bytes_per_token() : 0;
     account.token_ids = sizeof(TokenId);
     account.raw_fp16_hidden = hidden * 2;
     account.raw_fp16_kv = kv * 2;
     account.sidecar_bytes = file_bytes_;
     account.exact_first_tokens = info_.exact_first_tokens;
-    account.exact_first_bytes = static_cast<double>(info_.exact_first_tokens) * (hidden + kv) * 4;
     return account;
 }
 
@@ -131,7 +152,7 @@ std::string Sidecar::bytes() const {
     TensorFile file;
     nlohmann::json description = described(info_);
     hidden_->save(file, description["hidden"]);
-    kv_->save(file, description["kv"]);
+    if (kv_) kv_->save(file, description["kv"]);
     file.metadata = {{"format", kFormat}, {"sidecar", description.dump()}};
     file.metadata["digest"] = content_digest(file);
     return to_safetensors(file);
@@ -139,7 +160,7 @@ std::string Sidecar::bytes() const {
 
 void Sidecar::save(const std::string& path) const { write_atomically(path, bytes()); }
 
-std::shared_ptr<const Sidecar> Sidecar::load(const std::string& path) {
+std::shared_ptr<const Sidecar> Sidecar::load(const std::string& path, std::shared_ptr<const Weights> weights) {
     const TensorFile file = read_safetensors(path);
     const auto entry = [&](const char* key) {
         const auto found = file.metadata.find(key);
@@ -152,6 +173,9 @@ std::shared_ptr<const Sidecar> Sidecar::load(const std::string& path) {
     SidecarInfo info = info_from(fields);
     check_digest(file, path);
     try {
+        if (kind_of(fields, "hidden") == "joint")
+            return std::make_shared<Sidecar>(load_joint(file, fields.any("hidden"), path, std::move(weights)),
+                                             std::move(info));
         return std::make_shared<Sidecar>(loaded(load_pca_hidden, file, fields, "hidden", path),
                                          loaded(load_pca_kv, file, fields, "kv", path), std::move(info));
     } catch (const InputError& error) {

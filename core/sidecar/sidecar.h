@@ -7,14 +7,16 @@
 
 #include "core/model/transformer.h"
 #include "core/sidecar/codec.h"
+#include "core/sidecar/joint_codec.h"
 
 namespace savepoint {
 
 // z of consecutive tokens (row per token), as real values on the codecs' grids.
 struct Latent {
-    at::Tensor hidden;  // [tokens, groups, components]
-    at::Tensor key;     // [tokens, layers, key components]
-    at::Tensor value;   // [tokens, layers, value components]
+    at::Tensor hidden;         // [tokens, groups, components]; of a joint sidecar all of z
+    at::Tensor key;            // [tokens, layers, key components]
+    at::Tensor value;          // [tokens, layers, value components]
+    std::vector<TokenId> ids;  // of the tokens, or empty: a joint sidecar decodes no keys and values then
     int64_t tokens() const;
     Latent slice(int64_t first, int64_t count) const;  // views
     Latent clone() const;
@@ -31,39 +33,45 @@ struct SidecarInfo {
     int version = 1;
 };
 
-// The trained half beside the frozen model: E and D as a pair of codecs. Immutable.
+// The trained half beside the frozen model: E and D, as a codec of hidden states and one of keys and values, or as one
+// codec of all three (joint). Immutable.
 class Sidecar {
    public:
     Sidecar(std::shared_ptr<const HiddenCodec> hidden, std::shared_ptr<const KvCodec> kv, SidecarInfo info);
+    Sidecar(std::shared_ptr<const JointCodec> joint, SidecarInfo info);
 
-    const HiddenCodec& hidden() const { return *hidden_; }
-    const KvCodec& kv() const { return *kv_; }
+    const HiddenCodec& hidden() const { return *hidden_; }  // the joint one, where it is joint
+    const JointCodec* joint() const { return joint_.get(); }  // null: keys and values have a codec of their own
+    const KvCodec& kv() const;                                // throws InputError where it is joint
     const SidecarInfo& info() const { return info_; }
     const std::string& hash() const { return hash_; }  // sha256 of the file it saves to
 
-    // A state whose rows are partly missing encodes only what is there. Throw InputError on NaN or infinity, and on
-    // rows of another model.
-    Latent encode(const StateRows& rows) const;
+    // A state whose rows are partly missing encodes only what is there; of a joint sidecar, z is made of hidden states.
+    // ids: of the rows, where keys and values are to be decoded of a joint z; any sidecar passes them on. Throw
+    // InputError on NaN or infinity, and on rows of another model.
+    Latent encode(const StateRows& rows, std::span<const TokenId> ids = {}) const;
     StateRows decode(const Latent& latent) const;
     int64_t group_of_block(int64_t block) const;  // throws InputError
 
-    // Every part that must be stored, in bytes per token (design rule 10). The exact rows of a path's first tokens
-    // (float32: hidden, key and value of each) come once a path, not per token: exact_first_bytes in all.
+    // Every part that must be stored, in bytes per token (design rule 10). A path's first tokens are restored by
+    // replaying their ids: nothing else is stored of them. hidden: of all of a joint z, whose kv is 0.
     struct ByteAccount {
         double hidden, kv, token_ids, raw_fp16_hidden, raw_fp16_kv;
         int64_t sidecar_bytes;
         int64_t exact_first_tokens;
-        double exact_first_bytes;
     };
     ByteAccount byte_account(const ModelConfig& config) const;
 
     void save(const std::string& path) const;                             // one safetensors file
-    static std::shared_ptr<const Sidecar> load(const std::string& path);  // throws FileError
+    // Throws FileError. weights: of the model, whose maps a joint sidecar decodes keys and values by.
+    static std::shared_ptr<const Sidecar> load(const std::string& path, std::shared_ptr<const Weights> weights);
 
    private:
     std::string bytes() const;
+    void seal();
 
     std::shared_ptr<const HiddenCodec> hidden_;
+    std::shared_ptr<const JointCodec> joint_;
     std::shared_ptr<const KvCodec> kv_;
     SidecarInfo info_;
     std::string hash_;

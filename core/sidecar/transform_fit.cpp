@@ -164,6 +164,8 @@ struct TransformFit::Impl {
         group.decode = as_stored(blockwise(inverse, first, columns, width).t());
         eigenvalues.resize(groups.size());
         eigenvalues[g] = basis.values;
+        totals.resize(groups.size());
+        totals[g] = basis.total;
     }
 
     // Groups cut to the components that a step of that size can see.
@@ -220,7 +222,7 @@ struct TransformFit::Impl {
     // A codec of that step, its tables fitted on the first sample_tokens of the sample.
     Trial trial(double step, int64_t sample_tokens) const {
         TransformSettings made = settings;
-        made.bfloat16 = lost(step) > kCoarse;
+        made.bfloat16 = !settings.exact_products && lost(step) > kCoarse;
         auto codec = std::make_shared<TransformCodec>(features, made, cut(step), step, "", importance);
         const TransformCodec::Latent z = latent_of_sample(*codec, sample_tokens);
         double bits = 0;
@@ -232,40 +234,83 @@ struct TransformFit::Impl {
         return {codec, bits / 8 / static_cast<double>(z.rounded[0].size(0))};
     }
 
-    // Bits fall by about one an octave and active component: log-log secant, then a closer look with the whole sample.
-    double step_for(double bytes) const {
-        double low = last_step > 0 ? last_step : 0.02 * std::sqrt(eigenvalues[0][0].item<double>());
-        double low_bytes = trial(low, 384).bytes_per_token;
-        double high = low * (low_bytes > bytes ? 1.6 : 1 / 1.6);
-        double high_bytes = trial(high, 384).bytes_per_token;
-        for (int i = 0; i < 8 && std::abs(std::log(high_bytes / bytes)) > 0.004; ++i) {
-            const double slope = std::log(high_bytes / low_bytes) / std::log(high / low);
-            const double move = std::clamp(std::log(bytes / high_bytes) / std::min(slope, -0.2), -1.2, 1.2);
-            low = high;
-            low_bytes = high_bytes;
-            high = high * std::exp(move);
-            high_bytes = trial(high, 384).bytes_per_token;
+    // The step of a rate, a trial at a time. Bits fall by about one an octave and active component: log-log secant on a
+    // part of the sample, then a closer look with the whole of it, then the tables once more from what they coded.
+    class Search {
+       public:
+        Search(Impl& fit, double ratio)
+            : fit_(fit), ratio_(ratio), wanted_(fp16_bytes(fit.features->config(), fit.settings.part) / ratio) {
+            if (fit.sample.empty()) throw InputError("transform codec: too little text for a sample");
         }
-        return high;
-    }
+        // False: done.
+        bool step() {
+            switch (at_) {
+                case At::low:
+                    low_ = fit_.last_step > 0 ? fit_.last_step
+                                              : 0.02 * std::sqrt(fit_.eigenvalues[0][0].item<double>());
+                    low_bytes_ = fit_.trial(low_, kFewTokens).bytes_per_token;
+                    at_ = At::high;
+                    return true;
+                case At::high:
+                    high_ = low_ * (low_bytes_ > wanted_ ? 1.6 : 1 / 1.6);
+                    high_bytes_ = fit_.trial(high_, kFewTokens).bytes_per_token;
+                    at_ = At::secant;
+                    return true;
+                case At::secant:
+                    secant();
+                    return true;
+                case At::whole:
+                    whole();
+                    return true;
+                case At::tables:
+                    finish();
+                    return false;
+            }
+            return false;
+        }
+        std::shared_ptr<TransformCodec> codec() const { return last_.codec; }
 
-    std::shared_ptr<TransformCodec> make(double ratio) {
-        if (sample.empty()) throw InputError("transform codec: too little text for a sample");
-        const double wanted = fp16_bytes(features->config(), settings.part) / ratio;
-        double step = step_for(wanted);
-        Trial last = trial(step, settings.sample_tokens);
-        for (int i = 0; i < 2; ++i) {
-            if (std::abs(std::log(last.bytes_per_token / wanted)) < 0.003) break;
-            step *= std::pow(last.bytes_per_token / wanted, 0.8);
-            last = trial(step, settings.sample_tokens);
+       private:
+        enum class At { low, high, secant, whole, tables };
+        static constexpr int64_t kFewTokens = 384;
+        static constexpr int kSecants = 8, kCloserLooks = 2;
+
+        void secant() {
+            if (tries_++ == kSecants || std::abs(std::log(high_bytes_ / wanted_)) <= 0.004) {
+                at_ = At::whole;
+                tries_ = 0;
+                return whole();
+            }
+            const double slope = std::log(high_bytes_ / low_bytes_) / std::log(high_ / low_);
+            const double move = std::clamp(std::log(wanted_ / high_bytes_) / std::min(slope, -0.2), -1.2, 1.2);
+            low_ = high_;
+            low_bytes_ = high_bytes_;
+            high_ = high_ * std::exp(move);
+            high_bytes_ = fit_.trial(high_, kFewTokens).bytes_per_token;
         }
-        last_step = step;
-        const TransformCodec::Latent z = latent_of_sample(*last.codec, settings.sample_tokens);
-        for (size_t g = 0; g < groups.size(); ++g)
-            last.codec->groups_[g].coder = CoefficientCoder::fitted(z.rounded[g], z.exact[g], z.coarser_of(g));
-        last.codec->name_ = name(ratio);
-        return last.codec;
-    }
+
+        void whole() {
+            if (last_.codec) high_ *= std::pow(last_.bytes_per_token / wanted_, 0.8);
+            last_ = fit_.trial(high_, fit_.settings.sample_tokens);
+            if (tries_++ == kCloserLooks || std::abs(std::log(last_.bytes_per_token / wanted_)) < 0.003)
+                at_ = At::tables;
+        }
+
+        void finish() {
+            fit_.last_step = high_;
+            fit_.last_bytes = last_.bytes_per_token;
+            const TransformCodec::Latent z = fit_.latent_of_sample(*last_.codec, fit_.settings.sample_tokens);
+            for (size_t g = 0; g < fit_.groups.size(); ++g)
+                last_.codec->groups_[g].coder = CoefficientCoder::fitted(z.rounded[g], z.exact[g], z.coarser_of(g));
+            last_.codec->name_ = fit_.name(ratio_);
+        }
+
+        Impl& fit_;
+        double ratio_, wanted_, low_ = 0, low_bytes_ = 0, high_ = 0, high_bytes_ = 0;
+        At at_ = At::low;
+        int tries_ = 0;
+        Trial last_{};
+    };
 
     std::string name(double ratio) const {
         char text[160];
@@ -289,12 +334,14 @@ struct TransformFit::Impl {
     std::vector<Moments> moments;
     std::vector<TransformCodec::Group> groups;
     std::vector<at::Tensor> eigenvalues;
+    std::vector<double> totals;
     std::vector<Roots> roots;
     std::vector<at::Tensor> root, inverse;
     at::Tensor hidden_sum, hidden_square;
     std::deque<Sample> sample;
     int64_t tokens = 0, sampled = 0, runs = 0;
-    double last_step = 0;
+    double last_step = 0, last_bytes = 0;
+    std::optional<Search> search;
 };
 
 TransformFit::TransformFit(std::shared_ptr<const Weights> weights, TransformSettings settings,
@@ -330,7 +377,20 @@ void TransformFit::set_importance(TokenImportance importance) {
     impl_->last_step = 0;
 }
 void TransformFit::decompose(int64_t group) { impl_->decompose(static_cast<size_t>(group)); }
-std::shared_ptr<const TransformCodec> TransformFit::codec(double ratio) { return impl_->make(ratio); }
+std::shared_ptr<const TransformCodec> TransformFit::codec(double ratio) {
+    begin_codec(ratio);
+    while (search_step()) {
+    }
+    return found_codec();
+}
+void TransformFit::begin_codec(double ratio) { impl_->search.emplace(*impl_, ratio); }
+bool TransformFit::search_step() { return impl_->search->step(); }
+std::shared_ptr<const TransformCodec> TransformFit::found_codec() const { return impl_->search->codec(); }
+double TransformFit::sampled_bytes_per_token() const { return impl_->last_bytes; }
+TransformFit::Spectrum TransformFit::spectrum(int64_t group) const {
+    const auto g = static_cast<size_t>(group);
+    return {impl_->eigenvalues.at(g), impl_->totals.at(g)};
+}
 
 std::vector<std::shared_ptr<const RunCodec>> TransformFit::finish() {
     for (int64_t g = 0; g < groups(); ++g) decompose(g);

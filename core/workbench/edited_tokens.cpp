@@ -34,7 +34,9 @@ void check_range(const TokenRef& at, const std::vector<LatentEdit>& edits) {
 }
 
 Latent encode_rows(const Sidecar& sidecar, const StateRows& rows) {
-    return sidecar.encode({rows.hidden, rows.key, rows.value, {}});
+    Latent z = sidecar.encode({rows.hidden, rows.key, rows.value, {}});
+    if (!z.hidden.defined()) throw InputError("the hidden states of this thought are not in memory; show it first");
+    return z;
 }
 
 std::string key_of(const std::vector<TouchedGroup>& groups, int64_t position) {

@@ -84,17 +84,20 @@ nlohmann::json described(const Desk& desk, const Thought& thought) {
 Latent path_latents(const Desk& desk, ThoughtId path) {
     const Sidecar& sidecar = desk.need_sidecar();
     const int64_t tokens = desk.graph.path_length(path);
-    std::vector<at::Tensor> hidden, key, value;
+    std::vector<Latent> parts;
     for (int64_t first = 0; first < tokens; first += kEncodePiece) {
         const StateRows rows = desk.graph.path_rows(path, first, std::min(kEncodePiece, tokens - first));
         if (!rows.has_hidden() || !rows.has_kv())
             throw InputError("the states of this path are not in memory; select a token of it first");
-        const Latent z = sidecar.encode({rows.hidden, rows.key, rows.value, {}});
-        hidden.push_back(z.hidden);
-        key.push_back(z.key);
-        value.push_back(z.value);
+        parts.push_back(sidecar.encode({rows.hidden, rows.key, rows.value, {}}));
     }
-    return {at::cat(hidden), at::cat(key), at::cat(value)};
+    const auto joined = [&](at::Tensor Latent::*part) {
+        std::vector<at::Tensor> all;
+        for (const Latent& z : parts)
+            if ((z.*part).defined()) all.push_back(z.*part);
+        return all.empty() ? at::Tensor() : at::cat(all);
+    };
+    return {joined(&Latent::hidden), joined(&Latent::key), joined(&Latent::value), {}};
 }
 
 }  // namespace
@@ -364,10 +367,9 @@ std::string latents_safetensors(Desk& desk) {
     const Latent z = path_latents(desk, path);
     const std::vector<TokenId> ids = desk.graph.path_tokens(path);
     TensorFile file;
-    file.tensors = {{"hidden", z.hidden.contiguous()},
-                    {"key", z.key.contiguous()},
-                    {"value", z.value.contiguous()},
-                    {"token_ids", at::tensor(ids, at::kInt)}};
+    file.tensors = {{"hidden", z.hidden.contiguous()}, {"token_ids", at::tensor(ids, at::kInt)}};
+    if (z.key.defined()) file.tensors["key"] = z.key.contiguous();
+    if (z.value.defined()) file.tensors["value"] = z.value.contiguous();
     file.metadata = {{"format", "savepoint-latents"},
                      {"sidecar", desk.need_sidecar().hash()},
                      {"model_sha256", desk.need_model().weights->sha256()},

@@ -12,12 +12,12 @@ std::string fit_folder(const std::string& data_folder, const std::string& model_
     return (std::filesystem::path(data_folder) / model_sha256.substr(0, 16)).string();
 }
 
-StoredFit read_stored_fit(const std::string& data_folder, const std::string& model_sha256) {
+StoredFit read_stored_fit(const std::string& data_folder, const std::shared_ptr<const Weights>& weights) {
     StoredFit stored;
     if (data_folder.empty()) return stored;
-    stored.folder = fit_folder(data_folder, model_sha256);
+    stored.folder = fit_folder(data_folder, weights->sha256());
     try {
-        stored.fit = load_fit(stored.folder, model_sha256);
+        stored.fit = load_fit(stored.folder, weights);
     } catch (const std::exception& problem) {
         stored.problem = problem.what();
     }

@@ -18,7 +18,8 @@ struct StoredFit {
     ReferenceFit::Result fit;  // null pointers: none stored
     std::string problem;       // why a stored one could not be read
 };
-StoredFit read_stored_fit(const std::string& data_folder, const std::string& model_sha256);  // does not throw
+// Does not throw.
+StoredFit read_stored_fit(const std::string& data_folder, const std::shared_ptr<const Weights>& weights);
 // Takes it into use, or fits a new one in the background when there is none and the options say so.
 void adopt_stored_fit(Desk& desk, StoredFit stored);
 

@@ -221,7 +221,7 @@ class Handler {
         desk_.tasks.wake();
     }
     void operator()(const command::LoadSidecar& c) {
-        ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights->sha256());
+        ReferenceFit::Result fit = load_fit(c.folder, desk_.need_model().weights);
         if (!fit.sidecar)
             throw FileError(c.folder, "holds no fitted sidecar (sidecar.safetensors and reference.safetensors)");
         desk_.tasks.stop(TaskKind::fit);

@@ -90,7 +90,7 @@ void LensTask::begin() {
     at::Tensor states = run.rows.hidden;
     if (request_.states == LensStates::decoded) {
         const Sidecar& sidecar = desk_.need_sidecar();
-        states = sidecar.decode(sidecar.encode({run.rows.hidden, run.rows.key, run.rows.value, {}})).hidden;
+        states = sidecar.hidden().decode(sidecar.hidden().encode(run.rows.hidden));
     }
     const int64_t last = request_.first + request_.tokens - 1;
     const auto likely = std::get<1>(

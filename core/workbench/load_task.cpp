@@ -48,7 +48,7 @@ LoadTask::LoadTask(Desk& desk, std::string path)
                        data = options.data_folder](const Aside::Report& report) {
         load_model(*loaded->model, path, device, report);
         report(0.97);
-        loaded->fit = read_stored_fit(data, loaded->model->weights->sha256());
+        loaded->fit = read_stored_fit(data, loaded->model->weights);
     };
     aside_ = std::make_unique<Aside>(work, desk.wake);
     show_progress();

@@ -28,7 +28,6 @@ struct Flat {
 Flat touched_part(const Sidecar& sidecar, const std::vector<TouchedGroup>& groups, const Latent& latent) {
     const int64_t row = latent.tokens() - 1;
     const HiddenCodec& hidden = sidecar.hidden();
-    const KvCodec& kv = sidecar.kv();
     Flat flat;
     for (const TouchedGroup& touched : groups) {
         const int64_t g = touched.group, used = hidden.components(g);
@@ -36,6 +35,8 @@ Flat touched_part(const Sidecar& sidecar, const std::vector<TouchedGroup>& group
             flat.add(latent.hidden[row][g].slice(0, 0, used), hidden.component_mean()[g].slice(0, 0, used),
                      hidden.component_std()[g].slice(0, 0, used));
         }
+        if (sidecar.joint()) continue;
+        const KvCodec& kv = sidecar.kv();
         for (const int64_t block : touched.blocks) {
             flat.add(latent.key[row][block], kv.key_mean()[block], kv.key_std()[block]);
             flat.add(latent.value[row][block], kv.value_mean()[block], kv.value_std()[block]);

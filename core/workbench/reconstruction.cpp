@@ -27,18 +27,15 @@ int64_t bytes_of(const std::vector<RowEdit>& edits) {
 void add_account(const Desk& desk, ReconstructionView& view) {
     const Sidecar::ByteAccount account = desk.need_sidecar().byte_account(desk.transformer().config());
     const auto tokens = static_cast<double>(view.tokens);
-    const auto first = static_cast<double>(std::min(account.exact_first_tokens, view.tokens));
-    const double exact = account.exact_first_tokens > 0
-                             ? account.exact_first_bytes * first / static_cast<double>(account.exact_first_tokens)
-                             : 0;
-    // The exact first tokens are stored instead of their latents.
-    const double coded = (tokens - first) / tokens;
-    view.account = {
-        {"hidden latents", account.hidden * coded},
-        {"key and value latents", account.kv * coded},
-        {"first " + std::to_string(static_cast<int64_t>(first)) + " tokens, exact", exact / tokens},
-        {"exact rows of edits", static_cast<double>(bytes_of(desk.graph.path_edits(view.thought))) / tokens},
-        {"token ids", account.token_ids}};
+    // The first tokens have no latents: their ids are replayed.
+    const double coded = static_cast<double>(std::max<int64_t>(view.tokens - account.exact_first_tokens, 0)) / tokens;
+    if (desk.need_sidecar().joint())
+        view.account = {{"joint latents", account.hidden * coded}};
+    else
+        view.account = {{"hidden latents", account.hidden * coded}, {"key and value latents", account.kv * coded}};
+    view.account.push_back(
+        {"exact rows of edits", static_cast<double>(bytes_of(desk.graph.path_edits(view.thought))) / tokens});
+    view.account.push_back({"token ids", account.token_ids});
     for (const ByteLine& line : view.account) view.bytes_per_token += line.bytes_per_token;
     view.raw_fp16_bytes_per_token = account.raw_fp16_hidden + account.raw_fp16_kv;
     view.replay_bytes_per_token = account.token_ids;
@@ -69,7 +66,8 @@ void write_token_errors(Desk& desk, ThoughtId path, const std::vector<float>& fv
 ReconstructionRun::ReconstructionRun(const Desk& desk, ThoughtId thought)
     : thought_(thought), tokens_(desk.graph.path_length(thought)) {
     const auto work = [sidecar = desk.fit.sidecar, rows = desk.graph.path_rows(thought, 0, tokens_),
-                       error = error_](const Aside::Report&) { *error = reconstruction_error(*sidecar, rows); };
+                       ids = desk.graph.path_tokens(thought),
+                       error = error_](const Aside::Report&) { *error = reconstruction_error(*sidecar, rows, ids); };
     aside_ = std::make_unique<Aside>(work, desk.wake);
 }
 

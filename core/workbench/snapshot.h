@@ -49,7 +49,9 @@ struct SidecarView {
     std::string stage, error;  // stage: what the fit is doing
     std::string kind, path, hash, corpus;
     int64_t fitted_tokens = 0, calibration_tokens = 0, bytes = 0;
+    bool joint = false;  // one z for hidden states, keys and values: no components of keys and values then
     int64_t group_size = 0, key_components = 0, value_components = 0, bits = 0;
+    double bytes_per_token = NAN, ratio_fp16 = NAN;  // of z, without token ids
     std::vector<LatentGroupView> groups;
     // [blocks][components], fraction of the variance of the block's keys or values, descending
     std::vector<std::vector<float>> key_explained, value_explained;

@@ -137,7 +137,8 @@ std::string signed_fixed(double value, int digits) {
 }
 
 std::string describe_edit(const Sidecar& sidecar, const LatentEdit& edit) {
-    std::string text = place_of(sidecar, edit) + " " + to_string(edit.part);
+    std::string text = place_of(sidecar, edit);
+    if (!sidecar.joint()) text += " " + to_string(edit.part);
     if (edit.component >= 0) text += " #" + std::to_string(edit.component);
     text += " " + amount_of(edit);
     if (has_source(edit.kind)) {

@@ -150,16 +150,22 @@ SidecarView sidecar_view(const Desk& desk) {
     view.corpus = text_field(info.settings, "corpus");
     view.fitted_tokens = info.fitted_tokens;
     view.calibration_tokens = desk.fit.elu1 ? desk.fit.elu1->calibration_tokens() : 0;
-    view.bytes = sidecar.byte_account(desk.transformer().config()).sidecar_bytes;
+    const Sidecar::ByteAccount account = sidecar.byte_account(desk.transformer().config());
+    view.bytes = account.sidecar_bytes;
+    view.bytes_per_token = account.hidden + account.kv;
+    view.ratio_fp16 = (account.raw_fp16_hidden + account.raw_fp16_kv) / view.bytes_per_token;
     const nlohmann::json pca = info.settings.value("pca", info.settings);
     view.group_size = sidecar.hidden().groups().front().layers();
-    view.key_components = sidecar.kv().key_components();
-    view.value_components = sidecar.kv().value_components();
     view.bits = setting(pca, "bits");
     for (size_t g = 0; g < sidecar.hidden().groups().size(); ++g)
         view.groups.push_back(group_view(sidecar.hidden(), static_cast<int64_t>(g)));
-    view.key_explained = rows_of(sidecar.kv().key_explained());
-    view.value_explained = rows_of(sidecar.kv().value_explained());
+    view.joint = sidecar.joint() != nullptr;
+    if (!view.joint) {
+        view.key_components = sidecar.kv().key_components();
+        view.value_components = sidecar.kv().value_components();
+        view.key_explained = rows_of(sidecar.kv().key_explained());
+        view.value_explained = rows_of(sidecar.kv().value_explained());
+    }
     view.hidden_fvu = figure(info.figures, "hidden_fvu");
     view.key_fvu = figure(info.figures, "key_fvu");
     view.value_fvu = figure(info.figures, "value_fvu");
@@ -225,6 +231,7 @@ std::shared_ptr<const LatentView> latent_view(const Desk& desk) {
     auto view = std::make_shared<LatentView>();
     view->token = desk.selected;
     view->hidden = hidden_rows(sidecar.hidden(), z.hidden[0]);
+    if (sidecar.joint()) return view;
     view->key = rows_of(standardized(z.key[0], sidecar.kv().key_mean(), sidecar.kv().key_std()));
     view->value = rows_of(standardized(z.value[0], sidecar.kv().value_mean(), sidecar.kv().value_std()));
     return view;

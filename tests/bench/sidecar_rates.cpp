@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
     const std::string kept = argc > 2 ? std::string(argv[2]) + "/high_rank.safetensors" : "";
     const double start = now();
     const auto full =
-        !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept) : high_rank_fit(model, split.fit);
+        !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept, model.shared_weights()) : high_rank_fit(model, split.fit);
     if (!kept.empty() && !std::filesystem::exists(kept)) full->save(kept);
     std::printf("{\"fit_seconds\": %.1f}\n", now() - start);
     HeldOut held_out{split.held_out, {}};

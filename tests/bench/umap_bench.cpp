@@ -110,7 +110,7 @@ int write_latents(const std::string& out, int64_t rows, int64_t columns) {
     const auto weights = Weights::from_gguf(path);
     const Transformer model(weights);
     const Tokenizer tokenizer(path);
-    const auto fit = load_fit(home_data() + "/" + weights->sha256().substr(0, 16), weights->sha256());
+    const auto fit = load_fit(home_data() + "/" + weights->sha256().substr(0, 16), weights);
     if (!fit.sidecar) throw Error("no fitted sidecar; make one with `savepoint fit --default`");
     const TokenSplit split =
         split_corpus(fortunes_corpus(), tokenizer, length, rows * length / (length - sinks) + length, 0, 1);

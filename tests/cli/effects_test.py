@@ -6,7 +6,7 @@ from _savepoint import refused, run, run_json
 
 with tempfile.TemporaryDirectory() as folder:
     run("fit", "--out", folder, "--tokens", "1024", "--calibration-tokens", "512", "--length", "64", "--own-samples", "0",
-        "--group-size", "5", "--hidden-components", "8", "--key-components", "4", "--value-components", "4")
+        "--form", "separate", "--group-size", "5", "--hidden-components", "8", "--key-components", "4", "--value-components", "4")
     few = ["--sidecar", f"{folder}/sidecar.safetensors", "--tokens", "1", "--control-tokens", "8", "--sequences", "2"]
     table = f"{folder}/effects.csv"
     slots = run_json("effects", *few, "--csv", table)["slots"]
@@ -26,3 +26,13 @@ with tempfile.TemporaryDirectory() as folder:
     assert printed.startswith("| layer group | part | components |") and "| blocks 25-29 | value | 20 |" in printed, printed
     assert f"{sum(slot['above'] for slot in slots)} of 288 components" in printed, printed
     refused("effects", *few, "--corpus", "/nowhere", because="/nowhere")
+
+# One z for hidden states, keys and values: one slot a group.
+with tempfile.TemporaryDirectory() as folder:
+    run("fit", "--out", folder, "--tokens", "1024", "--calibration-tokens", "512", "--length", "64", "--own-samples", "0",
+        "--form", "joint", "--group-size", "2", "--max-components", "12", "--gradient-sequences", "0")
+    few = ["--sidecar", f"{folder}/sidecar.safetensors", "--tokens", "1", "--control-tokens", "8", "--sequences", "2"]
+    slots = run_json("effects", *few)["slots"]
+    assert [slot["part"] for slot in slots] == 15 * ["joint"], slots
+    assert [len(slot["effect_kl"]) for slot in slots] == 15 * [12]
+    assert all(slot["control_kl_p95"] > 0 and max(slot["effect_kl"]) > 0 for slot in slots), slots

@@ -7,14 +7,15 @@ import json
 import math
 import tempfile
 
-from _savepoint import run, run_json
+from _savepoint import refused, run, run_json
 
-result = run_json("evaluate", "--tokens", "10240", "--length", "192", "--prefix", "128")
+result = run_json("evaluate", "--tokens", "6144", "--length", "192", "--prefix", "128")
 codec = result["codecs"][0]
-assert result["held_out_tokens"] >= 10000, result
-assert 0 < codec["hidden_fvu"] < 0.5 and 0 < codec["k_fvu"] < 0.2 and 0 < codec["v_fvu"] < 0.3, codec
-assert codec["kl_nats"] < 0.1 and codec["top1_agreement"] > 0.9, codec
-assert codec["ratio_fp16"] > 1 and codec["bytes_per_token"] > 100, codec
+assert result["held_out_tokens"] >= 6000, result
+assert codec["name"] == "joint", codec
+assert 0 < codec["hidden_fvu"] < 0.015 and 0 < codec["k_fvu"] < 0.015 and 0 < codec["v_fvu"] < 0.02, codec
+assert codec["kl_nats"] < 0.004 and codec["top1_agreement"] > 0.96, codec
+assert 15 < codec["ratio_fp16"] < 18, codec
 assert 0.03 <= result["anomaly_above_95th_percentile"] <= 0.07, result
 assert result["mark_threshold"] == 99.9 and 0 <= result["anomaly_marked"] <= 0.01, result
 
@@ -44,7 +45,7 @@ for pruning in ("heavy:2", "mass-weighted"):
 with tempfile.TemporaryDirectory() as data:
     small = ("--data", data)
     run("fit", *small, "--tokens", "2048", "--calibration-tokens", "1024", "--length", "128", "--own-samples", "0",
-        "--hidden-components", "32", "--group-size", "6")
+        "--form", "separate", "--hidden-components", "32", "--group-size", "6")
     choice = (*text, "--phi", "relu", "--form", "rows", "--detector", "knn", "--rotary", "after", *small)
     first = run("score", *choice, "--json")
     assert "fitting it, once" in first.err and "stored it in" in first.err, first.err
@@ -58,14 +59,14 @@ with tempfile.TemporaryDirectory() as folder:
     session = f"{folder}/dose.savepoint"
     run_json("generate", "--prompt", "The capital of France is", "--greedy", "--max-tokens", "8", "--ignore-eos", "--session", session)
     table = f"{folder}/dose.csv"
-    for part, extra in [("hidden", []), ("value", ["--block", "9"])]:
-        run("edit", "--session", session, "--thought", "1", "--token", "4", "--part", part, "--group", "2", *extra,
-            "--component", "0", "--values=-4,-3,-2,-1,0,1,2,3,4", "--csv", table)
-        rows = list(csv.DictReader(open(table, encoding="utf-8")))
-        assert [float(row["value_sd"]) for row in rows] == [-4, -3, -2, -1, 0, 1, 2, 3, 4]
-        effects = [float(row["kl_edited_nats"]) for row in rows]
-        control = float(rows[0]["kl_control_nats"])
-        assert all(abs(float(row["kl_control_nats"]) - control) < 1e-6 for row in rows)
-        assert max(effects) > 0 and max(effects) > 3 * min(effects), effects
-        if part == "hidden":
-            assert max(effects) > 1e-3, effects
+    edit = ("edit", "--session", session, "--thought", "1", "--token", "4", "--group", "2", "--component", "0",
+            "--values=-4,-3,-2,-1,0,1,2,3,4")
+    run(*edit, "--csv", table)
+    rows = list(csv.DictReader(open(table, encoding="utf-8")))
+    assert [float(row["value_sd"]) for row in rows] == [-4, -3, -2, -1, 0, 1, 2, 3, 4]
+    effects = [float(row["kl_edited_nats"]) for row in rows]
+    control = float(rows[0]["kl_control_nats"])
+    assert all(abs(float(row["kl_control_nats"]) - control) < 1e-6 for row in rows)
+    assert max(effects) > 1e-3 and max(effects) > 3 * min(effects), effects
+    # Hidden states, keys and values are one z: there is no part to choose.
+    refused(*edit, "--part", "value", "--block", "9", because="one z")

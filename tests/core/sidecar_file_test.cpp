@@ -29,7 +29,7 @@ void refuses(TensorFile file, bool sealed = true) {
     TemporaryFolder folder("sidecar-bad");
     if (sealed) file.metadata["digest"] = content_digest(file);
     write_safetensors(folder.file("bad.safetensors"), file);
-    CHECK_THROWS_AS(Sidecar::load(folder.file("bad.safetensors")), FileError);
+    CHECK_THROWS_AS(Sidecar::load(folder.file("bad.safetensors"), nullptr), FileError);
 }
 
 void refuses_description(const std::function<void(nlohmann::json&)>& change) {
@@ -47,7 +47,7 @@ TEST_CASE("a sidecar survives a round trip with the same hash and the same codes
     const std::string path = folder.file("s.safetensors");
     const auto sidecar = default_small_sidecar();
     sidecar->save(path);
-    const auto loaded = Sidecar::load(path);
+    const auto loaded = Sidecar::load(path, nullptr);
     CHECK(loaded->hash() == sidecar->hash());
     CHECK(loaded->hash() == sha256_hex(read_file(path)));
     CHECK(loaded->info().seed == 18446744073709551615u);
@@ -83,7 +83,7 @@ TEST_CASE("one changed byte anywhere is refused") {
         bad[at] = static_cast<char>(bad[at] ^ (1 << (i % 8)));
         write_atomically(path, bad);
         try {
-            Sidecar::load(path);
+            Sidecar::load(path, nullptr);
             ++read;
         } catch (const FileError&) {
         }
@@ -91,7 +91,7 @@ TEST_CASE("one changed byte anywhere is refused") {
     CHECK(read == 0);
     for (const size_t size : {size_t{0}, size_t{7}, size_t{8}, size_t{100}, good.size() / 2, good.size() - 1}) {
         write_atomically(path, good.substr(0, size));
-        CHECK_THROWS_AS(Sidecar::load(path), FileError);
+        CHECK_THROWS_AS(Sidecar::load(path, nullptr), FileError);
     }
 }
 
@@ -101,7 +101,7 @@ TEST_CASE("a file whose parts do not fit together is refused, digest or no diges
         file.tensors["x"] = at::zeros({2});
         refuses(file);
         TemporaryFolder folder("absent");
-        CHECK_THROWS_AS(Sidecar::load(folder.file("none")), FileError);
+        CHECK_THROWS_AS(Sidecar::load(folder.file("none"), nullptr), FileError);
     }
     SUBCASE("no digest") {
         TensorFile file = saved_file();

@@ -17,6 +17,7 @@ namespace {
 
 FitSettings small_fit() {
     FitSettings settings;
+    settings.form = SidecarForm::separate;
     settings.pca.group_size = 4;
     settings.pca.hidden_components = 16;
     settings.pca.key_components = settings.pca.value_components = 32;
@@ -108,7 +109,7 @@ TEST_CASE("the same settings fit the same sidecar, another seed another") {
 
 TEST_CASE("a fit is saved and loaded as one") {
     TemporaryFolder folder("fit");
-    const std::string model = shared_weights()->sha256();
+    const auto model = shared_weights();
     CHECK_FALSE(load_fit(folder.file("none"), model).sidecar);
     const std::string home = folder.file("home");
     const ReferenceFit::Result& fit = shared_run().result;
@@ -121,7 +122,14 @@ TEST_CASE("a fit is saved and loaded as one") {
     CHECK(same_bits(loaded.elu1->score(read_outs, 0).distance, fit.elu1->score(read_outs, 0).distance));
     CHECK(same_bits(loaded.identity->score(read_outs, 0).percentile, fit.identity->score(read_outs, 0).percentile));
 
-    CHECK_THROWS_AS(load_fit(home, std::string(64, '0')), FileError);
+    ReferenceFit::Result foreign = fit;
+    SidecarInfo info = fit.sidecar->info();
+    info.model_sha256 = std::string(64, '0');
+    foreign.sidecar = std::make_shared<Sidecar>(
+        std::shared_ptr<const HiddenCodec>(fit.sidecar, &fit.sidecar->hidden()),
+        std::shared_ptr<const KvCodec>(fit.sidecar, &fit.sidecar->kv()), std::move(info));
+    save_fit(folder.file("foreign"), foreign);
+    CHECK_THROWS_AS(load_fit(folder.file("foreign"), model), FileError);
     const std::string reference = home + "/reference.safetensors", good = read_file(reference);
     std::string bad = good;
     bad[bad.size() / 2] = static_cast<char>(bad[bad.size() / 2] ^ 1);

@@ -30,6 +30,7 @@ inline std::string model_path() {
 // Small enough to be fitted in seconds, large enough to be a sidecar.
 inline FitSettings small_fit() {
     FitSettings fit;
+    fit.form = SidecarForm::separate;
     fit.pca.group_size = 3;
     fit.pca.hidden_components = 192;
     fit.pca.key_components = 96;

@@ -305,10 +305,18 @@ void register_others(Harness& harness) {
         ctx->ItemClick("model/model hash/Copy");
         IM_CHECK_STR_EQ(ImGui::GetClipboardText(), h.snapshot()->model->sha256.c_str());
         ctx->ItemCheck("###fit settings");
-        ctx->ItemInputValue("fit settings/##Hidden components", 64);
+        ctx->ItemInputValue("fit settings/##Times smaller", 32);
         picture_of_all(ctx, h, "model-fit");
         ctx->ItemClick("###fit sidecar");
-        IM_CHECK_EQ(last<command::FitSidecar>(h.submitted()).settings.pca.hidden_components, 64);
+        FitSettings asked = last<command::FitSidecar>(h.submitted()).settings;
+        IM_CHECK(asked.form == SidecarForm::joint);
+        IM_CHECK_EQ(asked.joint.ratio, 32.0);
+        ctx->ItemClick("fit settings/form/Separate");
+        ctx->ItemInputValue("fit settings/##Hidden components", 64);
+        ctx->ItemClick("###fit sidecar");
+        asked = last<command::FitSidecar>(h.submitted()).settings;
+        IM_CHECK(asked.form == SidecarForm::separate);
+        IM_CHECK_EQ(asked.pca.hidden_components, 64);
         ctx->ItemUncheck("###fit settings");
     });
     add(harness, "reconstruction_measures_a_resume", [](ImGuiTestContext* ctx, Harness& h) {

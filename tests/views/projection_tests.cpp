@@ -273,9 +273,12 @@ bool finished(const Snapshot& s) { return s.projection && s.projection->state !=
 std::shared_ptr<const ProjectionView> project(ImGuiTestContext* ctx, Harness& h) {
     const auto before = h.snapshot()->projection;
     ctx->ItemClick("//Projection/Project");
-    IM_CHECK_RETV(
-        wait_until(ctx, kPatience, [&] { return h.snapshot()->projection != before && finished(*h.snapshot()); }),
-        nullptr);
+    // Not an older map in which later tokens were placed meanwhile.
+    const auto anew = [&] {
+        const auto now = h.snapshot();
+        return now->projection != before && finished(*now) && now->projection->points->followed == 0;
+    };
+    IM_CHECK_RETV(wait_until(ctx, kPatience, anew), nullptr);
     ctx->Yield(6);
     const auto view = h.snapshot()->projection;
     if (view->state != ProjectionState::done) IM_ERRORF("%s", view->error.c_str());
