@@ -376,9 +376,21 @@ void ExperimentPanel::draw(Frame& frame) {
     draw_found(result, ImGui::GetContentRegionAvail().y);
     ImGui::SetNextItemWidth(14 * em());
     if (ImGui::InputTextWithHint("##filter", "Filter choices", &filter_)) sorted_ = nullptr;
+    draw_tables(result);
+}
+
+// One under the other, or one at a time where both would show a row or two.
+void ExperimentPanel::draw_tables(const ExperimentResult& result) {
     const float left = ImGui::GetContentRegionAvail().y;
-    draw_table(result, {0, 0.52f * left});
-    draw_texts(result, {0, 0});
+    if (left > 14 * em()) {
+        draw_table(result, {0, 0.52f * left});
+        draw_texts(result, {0, 0});
+        return;
+    }
+    static const std::string kTables[] = {"Choices", "Texts"};
+    flow(10 * em());
+    segmented("table", kTables, table_, 0, {}, "The choices that were judged, or the test texts by the chosen one's score.");
+    table_ == 0 ? draw_table(result, {0, 0}) : draw_texts(result, {0, 0});
 }
 
 std::vector<std::pair<std::string, std::function<void(Frame&)>>> ExperimentPanel::actions() {

@@ -34,6 +34,7 @@ class ExperimentPanel : public Panel {
     void draw_found(const ExperimentResult& result, float room);
     void draw_curves(const ExperimentResult& result, ImVec2 size);
     void draw_summary(const ExperimentResult& result);
+    void draw_tables(const ExperimentResult& result);
     void draw_table(const ExperimentResult& result, ImVec2 size);
     void draw_texts(const ExperimentResult& result, ImVec2 size);
     void sort_rows(const ExperimentResult& result);
@@ -44,6 +45,7 @@ class ExperimentPanel : public Panel {
     std::vector<int64_t> order_;
     const ExperimentResult* sorted_ = nullptr;
     int sort_column_ = 1;
+    int table_ = 0;  // in a low panel: choices, or texts
     int plot_ = 0;  // ROC curves, or of injections the mean score by token, or the texts above the percentile
     bool descending_ = true;
 };

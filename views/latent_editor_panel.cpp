@@ -175,7 +175,7 @@ void LatentEditorPanel::draw_part_picker(Frame& frame) {
     if (frame.snapshot.sidecar->joint) {
         part_ = 0;
         ImGui::AlignTextToFramePadding();
-        small_label("one z for all of the group's state", palette::text_dim);
+        ImGui::TextDisabled("One z for the group's state");
         tooltip(
             "This sidecar codes the hidden states, keys and values of a layer group together: a component moves all of "
             "them. Keys and values of the group's first block are made of the group below.");
