@@ -37,8 +37,8 @@ assert branch["path"] == first["tokens"][:44] + branch["tokens"]
 assert branch["tokens"][0] == first["tokens"][44], "the edited token itself is the same"
 assert branch["tokens"] != first["tokens"][44:65], "what follows the edit is not"
 [edit] = branch["edits"]
-assert (edit["position"], edit["hidden_block"], edit["kv_blocks"]) == (44, 15, []), edit
-assert edit["shapes"] == {"hidden": [576]}, edit
+assert (edit["position"], edit["hidden_block"], edit["kv_blocks"]) == (44, 15, [13, 14, 15]), edit
+assert edit["shapes"] == {"hidden": [576], "key": [3, 3, 64], "value": [3, 3, 64]}, edit
 assert first["shapes"]["key"] == first["shapes"]["value"] == [73, 30, 3, 64], first["shapes"]
 assert first["shapes"]["last"] == [73, 576]
 
