@@ -389,7 +389,8 @@ void ExperimentPanel::draw_tables(const ExperimentResult& result) {
     }
     static const std::string kTables[] = {"Choices", "Texts"};
     flow(10 * em());
-    segmented("table", kTables, table_, 0, {}, "The choices that were judged, or the test texts by the chosen one's score.");
+    segmented("table", kTables, table_, 0, {},
+              "The choices that were judged, or the test texts by the chosen one's score.");
     table_ == 0 ? draw_table(result, {0, 0}) : draw_texts(result, {0, 0});
 }
 

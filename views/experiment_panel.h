@@ -46,7 +46,7 @@ class ExperimentPanel : public Panel {
     const ExperimentResult* sorted_ = nullptr;
     int sort_column_ = 1;
     int table_ = 0;  // in a low panel: choices, or texts
-    int plot_ = 0;  // ROC curves, or of injections the mean score by token, or the texts above the percentile
+    int plot_ = 0;   // ROC curves, or of injections the mean score by token, or the texts above the percentile
     bool descending_ = true;
 };
 

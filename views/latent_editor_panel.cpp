@@ -156,8 +156,7 @@ void LatentEditorPanel::draw_group_picker(Frame& frame, float room) {
     for (const auto& group : groups)
         labels.push_back(short_label(group)), needed = std::max(needed, button_width(labels.back().c_str()));
     const auto edited = [&](int g) { return touches_group(frame.ui.edits, g); };
-    constexpr const char* kTip =
-        "Layer group: the blocks whose states one latent codes together. A dot marks edits.";
+    constexpr const char* kTip = "Layer group: the blocks whose states one latent codes together. A dot marks edits.";
     if (0.8f * needed * groups.size() <= room) {
         segmented("groups", labels, group_, std::min(room, 5 * em() * groups.size()), edited, kTip);
         return;

@@ -149,7 +149,9 @@ void LatentSliders::draw_row(Frame& frame, const EditScope& scope, const Columns
     ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(edit ? palette::edited : palette::text_dim), "%d",
                        static_cast<int>(component));
     ImGui::SameLine(left + columns.name + ImGui::GetStyle().ItemSpacing.x, 0);
-    if (most > 0) draw_explained(explained, most, columns.bar, explained_of(*frame.snapshot.sidecar, scope.part)), ImGui::SameLine();
+    if (most > 0)
+        draw_explained(explained, most, columns.bar, explained_of(*frame.snapshot.sidecar, scope.part)),
+            ImGui::SameLine();
     LatentEdit set = make_edit(EditKind::set, scope);
     set.component = component;
     const bool moved = bare_slider("##z", value, reach_of(original), columns.slider);

@@ -52,12 +52,12 @@ void print_table(const Sidecar& sidecar, const std::vector<SlotEffect>& effects)
     int64_t above = 0, components = 0;
     for (const auto& [at, row] : rows) {
         const auto slots = static_cast<double>(row.slots);
-        std::printf(
-            "| %s | %s | %lld | %lld | %.2g | %.2g | %.2g | %.0f %% |\n",
-            sidecar.hidden().groups()[static_cast<size_t>(at.first)].label().c_str(),
-            part_name(sidecar, at.second).c_str(),
-            static_cast<long long>(row.components), static_cast<long long>(row.above), median(row.effects),
-            *std::max_element(row.effects.begin(), row.effects.end()), row.noise / slots, 100 * row.within / slots);
+        std::printf("| %s | %s | %lld | %lld | %.2g | %.2g | %.2g | %.0f %% |\n",
+                    sidecar.hidden().groups()[static_cast<size_t>(at.first)].label().c_str(),
+                    part_name(sidecar, at.second).c_str(), static_cast<long long>(row.components),
+                    static_cast<long long>(row.above), median(row.effects),
+                    *std::max_element(row.effects.begin(), row.effects.end()), row.noise / slots,
+                    100 * row.within / slots);
         above += row.above;
         components += row.components;
     }
@@ -87,8 +87,8 @@ void write_csv(const std::string& path, const Sidecar& sidecar, const std::vecto
     out << "part,group,block,component,effect_kl,control_kl_p95\n";
     for (const SlotEffect& slot : effects)
         for (size_t c = 0; c < slot.effects.size(); ++c)
-            out << part_name(sidecar, slot.part) << ',' << slot.group << ',' << slot.block << ',' << c << ',' << slot.effects[c]
-                << ',' << slot.control_p95 << '\n';
+            out << part_name(sidecar, slot.part) << ',' << slot.group << ',' << slot.block << ',' << c << ','
+                << slot.effects[c] << ',' << slot.control_p95 << '\n';
     if (!out.flush()) throw FileError(path, "cannot be written");
 }
 

@@ -207,7 +207,8 @@ void add_fit(Registry registry) {
     command->add_option("--own-samples", settings.own_samples, "Sequences sampled from the model itself")
         ->check(CLI::Range(0, 4096))
         ->capture_default_str();
-    command->add_option("--form", arguments->form, "joint: one z for hidden states, keys and values; separate: one each")
+    command
+        ->add_option("--form", arguments->form, "joint: one z for hidden states, keys and values; separate: one each")
         ->check(CLI::IsMember({"joint", "separate"}))
         ->capture_default_str();
     command->add_option("--group-size", arguments->group_size, "Blocks coded together")

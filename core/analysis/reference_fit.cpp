@@ -221,8 +221,8 @@ struct ReferenceFit::Impl : StepQueue {
 
     void measure(const Sequences& sequences) {
         for (size_t i = 0; i < sequences.size(); ++i)
-            figures.add(reconstruction_error(*sidecar, rows.slice(static_cast<int64_t>(i) * length, length),
-                                             sequences[i]));
+            figures.add(
+                reconstruction_error(*sidecar, rows.slice(static_cast<int64_t>(i) * length, length), sequences[i]));
     }
 
     void finish_moments() {

@@ -20,10 +20,10 @@ namespace savepoint {
 // SidecarInfo::settings holds {corpus, sequence_length, fit_tokens, calibration_tokens, own_samples, own_sample_length,
 // seed, and of a separate sidecar pca {group_size, hidden_components, key_components, value_components, bits,
 // exact_first_tokens, hidden_stride}, of a joint one joint {group_size, ratio, kl_weight, max_components,
-// gradient_sequences, exact_first_tokens}}, the token counts as they were met. SidecarInfo::figures holds what was measured on every second
-// calibration sequence, none of which took part in the axes: {held_out_tokens, hidden_fvu, hidden_fvu_layers [layers],
-// key_fvu, value_fvu} (each the mean over sequences), and of resuming on decoded K/V {resumed_prefix, resumed_tokens,
-// kl_nats, kl_p95, top1_agreement, delta_nll}.
+// gradient_sequences, exact_first_tokens}}, the token counts as they were met. SidecarInfo::figures holds what was
+// measured on every second calibration sequence, none of which took part in the axes: {held_out_tokens, hidden_fvu,
+// hidden_fvu_layers [layers], key_fvu, value_fvu} (each the mean over sequences), and of resuming on decoded K/V
+// {resumed_prefix, resumed_tokens, kl_nats, kl_p95, top1_agreement, delta_nll}.
 class ReferenceFit {
    public:
     ReferenceFit(const Transformer& model, const Tokenizer& tokenizer, FitSettings settings);

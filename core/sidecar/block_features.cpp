@@ -54,8 +54,7 @@ void BlockFeatures::add_kv(const std::vector<at::Tensor>& features, std::span<co
     for (int64_t block = 0; block < c.layers; ++block) {
         KeyValue kv;
         if (part_ == CodedPart::kv) {
-            const at::Tensor split =
-                features[static_cast<size_t>(block)].view({count, 2, c.kv_heads, c.head_dim});
+            const at::Tensor split = features[static_cast<size_t>(block)].view({count, 2, c.kv_heads, c.head_dim});
             kv = {split.select(1, 0), split.select(1, 1)};
         } else {
             kv = key_value(block, block == 0 ? embeddings(tokens)

@@ -29,8 +29,8 @@ struct TransformSettings {
     double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
     std::string label;                          // for the codec's name; empty: made from the above
-    bool exact_products = false;  // never in bfloat16: a token alone is decoded as it is among many
-    bool bfloat16 = false;        // products may be taken so; set by the fit, where rounding loses far more than that
+    bool exact_products = false;                // never in bfloat16: a token alone is decoded as it is among many
+    bool bfloat16 = false;  // products may be taken so; set by the fit, where rounding loses far more than that
 };
 
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.

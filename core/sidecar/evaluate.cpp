@@ -162,7 +162,8 @@ ResumeFidelity resume_fidelity(const Transformer& model, const Sidecar& sidecar,
     const auto before = all.first(static_cast<size_t>(prefix)), after = all.subspan(static_cast<size_t>(prefix));
     KvCache cache = model.make_cache(static_cast<int64_t>(tokens.size()));
     const at::Tensor logits = model.unembed(exact.hidden.slice(0, prefix).select(1, model.config().layers - 1));
-    ResumeFidelity out = compared(logits, resumed_logits(model, sidecar, cache, exact.slice(0, prefix), before, after), after);
+    ResumeFidelity out =
+        compared(logits, resumed_logits(model, sidecar, cache, exact.slice(0, prefix), before, after), after);
     out.prefix = prefix;
     return out;
 }

@@ -33,9 +33,9 @@ class JointCodec final : public HiddenCodec {
     at::Tensor decode_group(const at::Tensor& z, int64_t group) const override;
     at::Tensor component_std() const override { return std_; }
     at::Tensor component_mean() const override { return at::zeros_like(std_); }  // the axes start at the mean
-    at::Tensor explained() const override { return explained_; }  // of the cost that the metric counts
+    at::Tensor explained() const override { return explained_; }                 // of the cost that the metric counts
     double bytes_per_token() const override { return bytes_per_token_; }  // mean, of texts outside the transform's fit
-    std::string pack(const at::Tensor& z) const override;  // to the nearest step
+    std::string pack(const at::Tensor& z) const override;                 // to the nearest step
     at::Tensor unpack(const std::string& bytes, int64_t tokens) const override;
     void save(TensorFile& file, nlohmann::json& settings) const override;
 

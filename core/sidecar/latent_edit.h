@@ -17,11 +17,14 @@ using SourceLatent = std::function<Latent(int64_t thought, int64_t token)>;
 
 // z (rows for path positions first_position...) with the edits applied in order, on a copy. Values land on
 // the codecs' grids only when packed; an edit is not rounded. Throws InputError (naming the field) for a
-// group, block, component or token that is not there, and for a result that is not finite.
+// group, block, component or token that is not there, for a part that a joint sidecar does not have, and for a result
+// that is not finite.
 Latent apply_edits(const Sidecar& sidecar, const Latent& latent, int64_t first_position,
                    const std::vector<LatentEdit>& edits, const SourceLatent& source);
 
-// The groups and parts that a list of edits touches at one token: what must be replaced on resuming.
+// The groups and parts that a list of edits touches at one token: what must be replaced on resuming. An edit of a joint
+// z touches the hidden states of its group, and keys and values of its blocks but the first, which are made of the
+// group below.
 struct TouchedGroup {
     int64_t group;
     bool hidden, kv;

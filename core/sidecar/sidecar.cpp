@@ -70,8 +70,8 @@ int64_t Latent::tokens() const {
 }
 
 Latent Latent::slice(int64_t first, int64_t count) const {
-    Latent part{slice_or_none(hidden, first, count), slice_or_none(key, first, count),
-                slice_or_none(value, first, count), {}};
+    Latent part{
+        slice_or_none(hidden, first, count), slice_or_none(key, first, count), slice_or_none(value, first, count), {}};
     if (!ids.empty()) part.ids.assign(ids.begin() + first, ids.begin() + first + count);
     return part;
 }
@@ -116,7 +116,8 @@ Latent Sidecar::encode(const StateRows& rows, std::span<const TokenId> ids) cons
 
 StateRows Sidecar::decode(const Latent& latent) const {
     StateRows rows;
-    if (joint_ && latent.hidden.defined() && !latent.ids.empty()) return joint_->decode_state(latent.hidden, latent.ids);
+    if (joint_ && latent.hidden.defined() && !latent.ids.empty())
+        return joint_->decode_state(latent.hidden, latent.ids);
     if (latent.hidden.defined()) {
         rows.hidden = hidden_->decode(latent.hidden);
         rows.last = rows.hidden.select(1, rows.hidden.size(1) - 1).contiguous();

@@ -40,7 +40,7 @@ class Sidecar {
     Sidecar(std::shared_ptr<const HiddenCodec> hidden, std::shared_ptr<const KvCodec> kv, SidecarInfo info);
     Sidecar(std::shared_ptr<const JointCodec> joint, SidecarInfo info);
 
-    const HiddenCodec& hidden() const { return *hidden_; }  // the joint one, where it is joint
+    const HiddenCodec& hidden() const { return *hidden_; }    // the joint one, where it is joint
     const JointCodec* joint() const { return joint_.get(); }  // null: keys and values have a codec of their own
     const KvCodec& kv() const;                                // throws InputError where it is joint
     const SidecarInfo& info() const { return info_; }
@@ -62,7 +62,7 @@ class Sidecar {
     };
     ByteAccount byte_account(const ModelConfig& config) const;
 
-    void save(const std::string& path) const;                             // one safetensors file
+    void save(const std::string& path) const;  // one safetensors file
     // Throws FileError. weights: of the model, whose maps a joint sidecar decodes keys and values by.
     static std::shared_ptr<const Sidecar> load(const std::string& path, std::shared_ptr<const Weights> weights);
 

@@ -246,8 +246,8 @@ struct TransformFit::Impl {
         bool step() {
             switch (at_) {
                 case At::low:
-                    low_ = fit_.last_step > 0 ? fit_.last_step
-                                              : 0.02 * std::sqrt(fit_.eigenvalues[0][0].item<double>());
+                    low_ =
+                        fit_.last_step > 0 ? fit_.last_step : 0.02 * std::sqrt(fit_.eigenvalues[0][0].item<double>());
                     low_bytes_ = fit_.trial(low_, kFewTokens).bytes_per_token;
                     at_ = At::high;
                     return true;

@@ -148,8 +148,8 @@ int main(int argc, char** argv) {
     const TokenSplit split = split_corpus(fortunes_corpus(), tokenizer, kLength, fit_tokens, 8 * kLength, kSeed);
     const std::string kept = argc > 2 ? std::string(argv[2]) + "/high_rank.safetensors" : "";
     const double start = now();
-    const auto full =
-        !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept, model.shared_weights()) : high_rank_fit(model, split.fit);
+    const auto full = !kept.empty() && std::filesystem::exists(kept) ? Sidecar::load(kept, model.shared_weights())
+                                                                     : high_rank_fit(model, split.fit);
     if (!kept.empty() && !std::filesystem::exists(kept)) full->save(kept);
     std::printf("{\"fit_seconds\": %.1f}\n", now() - start);
     HeldOut held_out{split.held_out, {}};

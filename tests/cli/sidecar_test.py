@@ -9,9 +9,9 @@ import tempfile
 
 from _savepoint import refused, run, run_json
 
-result = run_json("evaluate", "--tokens", "6144", "--length", "192", "--prefix", "128")
+result = run_json("evaluate", "--tokens", "10240", "--length", "192", "--prefix", "128")
 codec = result["codecs"][0]
-assert result["held_out_tokens"] >= 6000, result
+assert result["held_out_tokens"] >= 10000, result
 assert codec["name"] == "joint", codec
 assert 0 < codec["hidden_fvu"] < 0.015 and 0 < codec["k_fvu"] < 0.015 and 0 < codec["v_fvu"] < 0.02, codec
 assert codec["kl_nats"] < 0.004 and codec["top1_agreement"] > 0.96, codec

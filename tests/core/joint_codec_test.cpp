@@ -211,7 +211,8 @@ TEST_CASE("joint: an edit moves hidden states, keys and values of its group toge
     CHECK(groups[0].blocks == std::vector<int64_t>{9, 10, 11});
     CHECK(touched(sidecar(), {edit}, 42).empty());
 
-    const RowEdit control = decode_row(sidecar(), z, 1, 41, groups), moved = decode_row(sidecar(), edited, 1, 41, groups);
+    const RowEdit control = decode_row(sidecar(), z, 1, 41, groups),
+                  moved = decode_row(sidecar(), edited, 1, 41, groups);
     const StateRows decoded = sidecar().decode(z);
     CHECK(control.hidden_block == 11);
     CHECK(largest(control.hidden - decoded.hidden[1][11]) < 1e-3 * largest(control.hidden));
@@ -256,7 +257,8 @@ TEST_CASE("joint: a file gives the same sidecar back, and refuses what is not on
     CHECK(loaded->hash() == sidecar().hash());
     CHECK(loaded->byte_account(shared_model().config()).sidecar_bytes ==
           static_cast<int64_t>(std::filesystem::file_size(path)));
-    const Latent a = sidecar().encode(held_out().rows, held_out().ids), b = loaded->encode(held_out().rows, held_out().ids);
+    const Latent a = sidecar().encode(held_out().rows, held_out().ids),
+                 b = loaded->encode(held_out().rows, held_out().ids);
     CHECK(same_bits(a.hidden, b.hidden));
     CHECK(same_bits(sidecar().decode(a).value, loaded->decode(b).value));
     CHECK(same_bits(sidecar().hidden().component_std(), loaded->hidden().component_std()));

@@ -94,6 +94,35 @@ TEST_CASE("a fit says what it was made of and what it measured") {
     CHECK(shared_run().result.elu1->calibration_tokens() == 3 * 192);  // the last of the fit's passes, too
 }
 
+TEST_CASE("a joint fit, which is the default, says the same of itself and is loaded as one") {
+    CHECK(FitSettings().form == SidecarForm::joint);
+    FitSettings settings = small_fit();
+    settings.form = SidecarForm::joint;
+    settings.joint.ratio = 20;
+    settings.joint.max_components = 48;
+    settings.joint.gradient_sequences = 2;
+    const Run fit = run(settings);
+    CHECK(std::is_sorted(fit.progress.begin(), fit.progress.end()));
+    for (const char* stage : {"gradients of pass 1 of 1", "decomposing group 8 of 8", "finding the step of the rate"}) {
+        CAPTURE(stage);
+        CHECK(std::count(fit.stages.begin(), fit.stages.end(), stage) >= 1);
+    }
+    const Sidecar& sidecar = *fit.result.sidecar;
+    CHECK(sidecar.joint() != nullptr);
+    CHECK(sidecar.info().settings["joint"]["ratio"] == 20);
+    CHECK(sidecar.info().settings["joint"]["gradient_sequences"] == 2);
+    CHECK_FALSE(sidecar.info().settings.contains("pca"));
+    CHECK(sidecar.info().fitted_tokens == 4 * (192 - 4) + 4 * (64 - 4));
+    for (const char* field : {"hidden_fvu", "key_fvu", "value_fvu", "kl_nats"}) {
+        CAPTURE(field);
+        CHECK(sidecar.info().figures[field].get<double>() > 0);
+        CHECK(sidecar.info().figures[field].get<double>() < 1);
+    }
+    TemporaryFolder folder("joint-fit");
+    save_fit(folder.file("home"), fit.result);
+    CHECK(load_fit(folder.file("home"), shared_weights()).sidecar->hash() == sidecar.hash());
+}
+
 TEST_CASE("the same settings fit the same sidecar, another seed another") {
     FitSettings settings = small_fit();
     settings.fit_tokens = 192 * 2;
@@ -125,9 +154,9 @@ TEST_CASE("a fit is saved and loaded as one") {
     ReferenceFit::Result foreign = fit;
     SidecarInfo info = fit.sidecar->info();
     info.model_sha256 = std::string(64, '0');
-    foreign.sidecar = std::make_shared<Sidecar>(
-        std::shared_ptr<const HiddenCodec>(fit.sidecar, &fit.sidecar->hidden()),
-        std::shared_ptr<const KvCodec>(fit.sidecar, &fit.sidecar->kv()), std::move(info));
+    foreign.sidecar =
+        std::make_shared<Sidecar>(std::shared_ptr<const HiddenCodec>(fit.sidecar, &fit.sidecar->hidden()),
+                                  std::shared_ptr<const KvCodec>(fit.sidecar, &fit.sidecar->kv()), std::move(info));
     save_fit(folder.file("foreign"), foreign);
     CHECK_THROWS_AS(load_fit(folder.file("foreign"), model), FileError);
     const std::string reference = home + "/reference.safetensors", good = read_file(reference);
