@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <string>
 
 #include "tests/views/harness.h"
@@ -80,7 +81,9 @@ int run(const std::string& filter, const std::string& pictures, ImVec2 size) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::string filter = "all", pictures = "views-pictures";
+    // Never in the working folder, where they would be taken for part of the project.
+    std::string filter = "all",
+                pictures = (std::filesystem::temp_directory_path() / "savepoint-views-pictures").string();
     bool only_look = false, portrait = false, small = false;
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--test") && i + 1 < argc)
