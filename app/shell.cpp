@@ -9,6 +9,7 @@
 #include "app/status_bar.h"
 #include "app/theme.h"
 #include "views/chart.h"
+#include "views/keep_menu.h"
 #include "views/panels.h"
 #include "views/widgets.h"
 
@@ -193,6 +194,10 @@ void Shell::draw_menu(Frame& frame) {
                         [&](const ThoughtView& t) { return t.id == frame.snapshot.current && t.parent != 0; });
         if (ImGui::MenuItem("Go to parent", "Ctrl+Z", false, has_parent)) go_to_parent();
         views::tooltip("Back to the thought that the current one came from. Nothing is lost: this is how to undo.");
+        if (ImGui::BeginMenu("Keep as z", frame.snapshot.current != 0)) {
+            views::keep_as_z_entries(frame, frame.snapshot.current);
+            ImGui::EndMenu();
+        }
         if (ImGui::MenuItem("Stop generating", "Esc", false, frame.snapshot.status.generating))
             submit_(command::Stop{});
         ImGui::Separator();
@@ -225,6 +230,10 @@ void Shell::draw_file_menu(Frame& frame) {
     ImGui::Separator();
     if (ImGui::MenuItem("Save", "Ctrl+S", false, any)) save();
     if (ImGui::MenuItem("Save as...", "Ctrl+Shift+S", false, any)) save_as();
+    if (ImGui::MenuItem("Resume from z...", nullptr, false, frame.snapshot.model->phase == Phase::ready))
+        resume_from_z();
+    views::tooltip(
+        "Goes on from a path that was saved as its z alone: Export > z of a thought, or `savepoint latent save`.");
     if (ImGui::BeginMenu("Export", any)) {
         for (const Export& what : exports())
             if (ImGui::MenuItem(what.name)) export_as(what);

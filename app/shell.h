@@ -41,6 +41,7 @@ class Shell {
         const char *what, *name;
     };
     static const std::vector<Export>& exports();
+    void resume_from_z();
 
     void follow_session(const Snapshot& snapshot);
     void keep_position(const Snapshot& snapshot);

@@ -15,6 +15,7 @@ const std::vector<Shell::Export>& Shell::exports() {
     static const std::vector<Export> all = {{"transcript.csv", "Transcript (CSV)"},
                                             {"anomaly.csv", "Anomaly scores (CSV)"},
                                             {"latents.safetensors", "Latents (safetensors)"},
+                                            {"z.safetensors", "z of a thought that is kept as z (safetensors)"},
                                             {"trajectory.csv", "Trajectory (CSV)"},
                                             {"projection.csv", "Projection (CSV)"},
                                             {"reconstruction.csv", "Reconstruction (CSV)"},
@@ -46,6 +47,14 @@ void Shell::open_session() {
                          submit_(command::OpenSession{path});
                      }});
     });
+}
+
+void Shell::resume_from_z() {
+    const std::string& folder = snapshot_->session.folder;
+    const std::string at = folder.empty() ? "" : std::filesystem::path(folder).parent_path().string();
+    files_.open({"Resume from z", "Resume", {".safetensors"}, false, at, "", [this](const std::string& path) {
+                     submit_(command::ResumeLatent{path});
+                 }});
 }
 
 void Shell::open_model() {
@@ -140,6 +149,7 @@ void Shell::add_file_actions(std::vector<Action>& actions) {
     actions.push_back({"Save the session as", "Ctrl+Shift+S", [this] { save_as(); }});
     for (const Export& what : exports())
         actions.push_back({std::string("Export: ") + what.name, "", [this, &what] { export_as(what); }});
+    actions.push_back({"Resume from z", "", [this] { resume_from_z(); }});
     actions.push_back({"Open a model", "", [this] { open_model(); }});
     actions.push_back({"Go to the parent thought (undo)", "Ctrl+Z", [this] { go_to_parent(); }});
     actions.push_back({"Quit", "Ctrl+Q", [this] { quit_asked_ = true; }});

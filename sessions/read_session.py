@@ -24,8 +24,8 @@ class Session:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-        if self.manifest["schema_version"] != 1:
-            raise SystemExit(f"manifest.json: schema_version {self.manifest['schema_version']} is not 1")
+        if self.manifest["schema_version"] not in (1, 2):
+            raise SystemExit(f"manifest.json: schema_version {self.manifest['schema_version']} is neither 1 nor 2")
         self.records = {record["id"]: record for record in self.manifest["thoughts"]}
 
     def blob(self, name):
@@ -58,6 +58,11 @@ class Session:
             tensors, start = self.blob(edit["blob"]), f"edit.{edit['position']}."
             yield edit, {name[len(start):]: array for name, array in tensors.items() if name.startswith(start)}
 
+    def latent(self, id):
+        """Of a thought that is kept as z: its bytes, for the codec that the record names. Else None."""
+        record = self.records[id].get("latent")
+        return self.blob(record["blob"])["z"].tobytes() if record else None
+
     def path(self, id):
         """Token ids from the root to the end of a thought: `prefix` tokens of its parent's path, then its own."""
         own = self.thought(id)["ids"].tolist()
@@ -80,6 +85,7 @@ def summary(session, record):
             name: [None if math.isnan(x) else x for x in arrays[name].tolist()] for name in SCALARS if name in arrays
         },
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
+        "z": {"codec": record["latent"]["codec"], "bytes": len(session.latent(record["id"]))} if "latent" in record else None,
         "edits": [
             {
                 "position": edit["position"],
@@ -95,6 +101,8 @@ def summary(session, record):
 def show(thought):
     place = f"after {thought['prefix']} tokens of {thought['parent']}" if thought["parent"] else "from the start"
     print(f"thought {thought['id']} ({thought['edge']}, {place}) {thought['label']}".rstrip())
+    if thought["z"]:
+        print(f"  kept as z by {thought['z']['codec']}: {thought['z']['bytes']} bytes")
     for edit in thought["edits"]:
         print(f"  edited token {edit['position']}: {edit['shapes']}")
     names = list(thought["scalars"])

@@ -4,6 +4,7 @@
 #include <imgui_stdlib.h>
 
 #include "views/graph_panel.h"
+#include "views/keep_menu.h"
 #include "views/palette.h"
 #include "views/widgets.h"
 
@@ -43,6 +44,10 @@ void GraphPanel::draw_menu(Frame& frame) {
     if (ImGui::MenuItem("Continue")) frame.submit(command::Continue{thought->id, frame.ui.generate});
     if (ImGui::MenuItem("Branch here")) frame.submit(command::BranchHere{end, frame.ui.generate});
     if (ImGui::MenuItem("Rewind here")) frame.submit(command::RewindHere{end});
+    if (ImGui::BeginMenu("Keep as z")) {
+        keep_as_z_entries(frame, thought->id);
+        ImGui::EndMenu();
+    }
     ImGui::Separator();
     if (ImGui::MenuItem(thought->bookmarked ? "Remove bookmark" : "Bookmark"))
         frame.submit(command::Bookmark{thought->id, !thought->bookmarked});
@@ -98,6 +103,9 @@ std::vector<std::pair<std::string, std::function<void(Frame&)>>> GraphPanel::act
              })},
             {"Note on the current thought", on_current([this](Frame&, const ThoughtView& t) {
                  menu_ = t.id, editing_ = Editing::note, editing_opened_ = true, text_ = t.note;
+             })},
+            {"Keep the current thought as z, by the sidecar", on_current([](Frame& f, const ThoughtView& t) {
+                 f.submit(command::KeepAsLatent{t.id, {}});
              })},
             {"Remove the current thought",
              on_current([](Frame& f, const ThoughtView& t) { f.submit(command::RemoveThought{t.id}); })}};

@@ -14,8 +14,8 @@
 namespace savepoint::views {
 namespace {
 
-constexpr EdgeKind kKinds[] = {EdgeKind::root, EdgeKind::continuation, EdgeKind::intervention, EdgeKind::counterfactual,
-                               EdgeKind::merge};
+constexpr EdgeKind kKinds[] = {EdgeKind::root,           EdgeKind::continuation, EdgeKind::intervention,
+                               EdgeKind::counterfactual, EdgeKind::merge,        EdgeKind::decoded};
 
 // Read on the badge, so that colour is not the only sign.
 const char* letter(EdgeKind kind) {
@@ -30,6 +30,8 @@ const char* letter(EdgeKind kind) {
             return "X";
         case EdgeKind::merge:
             return "M";
+        case EdgeKind::decoded:
+            return "Z";
     }
     return "?";
 }
@@ -55,6 +57,30 @@ void clipped_text(ImDrawList* list, float size, ImVec2 at, float width, ImU32 co
                               nullptr);
     ImGui::PopStyleColor();
     ImGui::PopFont();
+}
+
+std::string facts_of(const ThoughtView& thought) {
+    char facts[96];
+    std::snprintf(facts, sizeof facts, thought.tokens == 1 ? "%lld token at %lld" : "%lld tokens at %lld",
+                  static_cast<long long>(thought.tokens), static_cast<long long>(thought.prefix));
+    if (std::isnan(thought.mean_log_probability)) return facts;
+    return facts + formatted(" \xC2\xB7 %.2f nats", thought.mean_log_probability);
+}
+
+// Bytes and error say more of a z than where it begins, which is always at 0.
+std::string facts_of_z(const ThoughtView& thought) {
+    std::string facts =
+        std::to_string(thought.tokens) + " tokens \xC2\xB7 " + format_bytes(static_cast<double>(thought.z_bytes));
+    if (!std::isnan(thought.kl_next)) facts += formatted(" \xC2\xB7 KL %.4f", thought.kl_next);
+    return facts;
+}
+
+// What is approximate stands beside its measured error.
+std::string about_z(const ThoughtView& thought) {
+    const std::string text = "its state is decoded from " + format_bytes(static_cast<double>(thought.z_bytes)) +
+                             " of z by " + thought.codec + ", " + format_bytes(thought.fp16_bytes) + " in fp16";
+    if (std::isnan(thought.kl_next)) return text;
+    return text + formatted("; KL of the next token to the exact state's %.5f nats", thought.kl_next);
 }
 
 bool same_thoughts(const GraphView& a, const GraphView& b) {
@@ -362,14 +388,7 @@ void GraphPanel::draw_card(ImDrawList* list, const ThoughtView& thought, ImVec2 
     x -= flag;
     if (thought.bookmarked) draw_star(list, {x - 0.5f * em, top + 0.55f * em}, 0.55f * em, palette::warning, true);
     if (!full) return;
-    char facts[96];
-    std::snprintf(facts, sizeof facts, thought.tokens == 1 ? "%lld token at %lld" : "%lld tokens at %lld",
-                  static_cast<long long>(thought.tokens), static_cast<long long>(thought.prefix));
-    std::string line = facts;
-    if (!std::isnan(thought.mean_log_probability)) {
-        std::snprintf(facts, sizeof facts, " \xC2\xB7 %.2f nats", thought.mean_log_probability);
-        line += facts;
-    }
+    std::string line = thought.z_bytes > 0 ? facts_of_z(thought) : facts_of(thought);
     if (!thought.note.empty()) line += " \xC2\xB7 note";
     clipped_text(list, std::round(0.88f * em), {left, low.y + 1.95f * em}, high.x - left - pad, palette::text_dim,
                  line);
@@ -415,8 +434,10 @@ void GraphPanel::draw_tooltip(const ThoughtView& thought) const {
         ImGui::Text("%lld tokens marked, the first at %lld", static_cast<long long>(thought.marks),
                     static_cast<long long>(thought.first_mark));
     ImGui::Text("%s in memory (%s)", format_bytes(static_cast<double>(thought.bytes)).c_str(),
-                thought.has_kv ? thought.has_hidden ? "keys, values, hidden states" : "keys and values"
-                               : "ids only, replayed when needed");
+                thought.has_kv        ? thought.has_hidden ? "keys, values, hidden states" : "keys and values"
+                : thought.z_bytes > 0 ? "z, decoded when needed"
+                                      : "ids only, replayed when needed");
+    if (thought.z_bytes > 0) ImGui::TextUnformatted(about_z(thought).c_str());
     ImGui::PopStyleColor();
     ImGui::PopTextWrapPos();
     ImGui::EndTooltip();

@@ -34,6 +34,8 @@ ImU32 edge(EdgeKind kind) {
             return IM_COL32(190, 150, 245, 255);
         case EdgeKind::merge:
             return IM_COL32(98, 204, 172, 255);
+        case EdgeKind::decoded:
+            return IM_COL32(226, 208, 110, 255);
     }
     return before;
 }

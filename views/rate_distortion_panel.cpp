@@ -294,6 +294,10 @@ void RateDistortionPanel::draw_trial(Frame& frame, const CodecView& codec) {
                   "again. A double click on its point does the same."
                 : problem.c_str());
     ImGui::SameLine();
+    ImGui::BeginDisabled(!problem.empty() || codec.part == kPartNames[1]);
+    if (ImGui::Button("Keep as z")) frame.submit(command::KeepAsLatent{frame.snapshot.current, codec.name});
+    ImGui::EndDisabled();
+    tooltip("The whole path as z by this codec, in a thought of its own that goes on from what is decoded.");
     ImGui::TextUnformatted(codec.name.c_str());
     const auto& trial = frame.snapshot.codec_trial;
     if (trial && trial->thought == frame.snapshot.current && trial->codec.name == chosen_) draw_trial_figures(*trial);

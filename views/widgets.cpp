@@ -205,6 +205,8 @@ void token_tooltip(const TokenView& token, float attention_mass) {
     ImGui::TextDisabled("token %d at position %lld, thought %lld%s", token.id, static_cast<long long>(token.position),
                         static_cast<long long>(token.thought), token.prompt ? ", prompt" : "");
     if (token.edited) ImGui::TextColored(colour4(palette::edited), "its state was edited by an intervention");
+    if (token.decoded)
+        ImGui::TextColored(colour4(palette::edge(EdgeKind::decoded)), "its keys and values are decoded from z");
     ImGui::Spacing();
     const auto fact = [&](const char* name, const std::string& value) {
         ImGui::TextDisabled("%s", name);
@@ -322,6 +324,8 @@ const char* edge_name(EdgeKind kind) {
             return "counterfactual";
         case EdgeKind::merge:
             return "merge";
+        case EdgeKind::decoded:
+            return "decoded from z";
     }
     return "?";
 }

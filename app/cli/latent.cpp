@@ -21,16 +21,21 @@ struct SaveArguments {
     std::string codec, out;
 };
 
+LoadedCodec codec_of(const Common& common, const OpenModel& model, const std::string& file) {
+    if (file.empty()) return latent_codec(*stored_fit(common, model.weights).sidecar);
+    return load_latent_codec(file, model.weights);
+}
+
 int save(const Common& common, const SaveArguments& arguments) {
     const OpenModel model(common);
-    const LoadedCodec codec = load_codec(arguments.codec, model.weights);
+    const LoadedCodec codec = codec_of(common, model, arguments.codec);
     const StateRun run = read_run(model, arguments.run);
     const SavedLatent latent = save_latent(model.transformer, codec, run.rows, run.ids, kExactFirst);
     write_latent(arguments.out, latent);
     const auto tokens = static_cast<double>(latent.tokens.size());
     const nlohmann::json result = {{"tokens", latent.tokens.size()},
-                                   {"codec", latent.codec},
-                                   {"z_bytes", latent.bytes.size()},
+                                   {"codec", latent.z.codec},
+                                   {"z_bytes", latent.z.bytes.size()},
                                    {"file_bytes", std::filesystem::file_size(arguments.out)},
                                    {"fp16_bytes", tokens * fp16_bytes(model.weights->config(), codec.codec->part())},
                                    {"codec_bytes", codec.codec->sidecar_bytes()}};
@@ -38,7 +43,7 @@ int save(const Common& common, const SaveArguments& arguments) {
         print_json(result);
         return 0;
     }
-    std::cout << arguments.out << ": " << latent.tokens.size() << " tokens by " << latent.codec << ", "
+    std::cout << arguments.out << ": " << latent.tokens.size() << " tokens by " << latent.z.codec << ", "
               << result["file_bytes"] << " bytes (" << shown(result["fp16_bytes"].get<double>(), "%.0f")
               << " in fp16; the codec itself, kept once, " << result["codec_bytes"] << ")\n";
     return 0;
@@ -63,12 +68,14 @@ std::vector<TokenId> continued(const OpenModel& model, KvCache& cache, TokenId l
 
 int resume(const Common& common, const ResumeArguments& arguments) {
     const OpenModel model(common);
-    const LoadedCodec codec = load_codec(arguments.codec, model.weights);
+    const LoadedCodec codec = codec_of(common, model, arguments.codec);
     const SavedLatent latent = read_latent(arguments.latent);
     KvCache cache = resume_latent(model.transformer, codec, latent, arguments.max_tokens);
     const std::vector<TokenId> ids = continued(model, cache, latent.tokens.back(), arguments);
-    nlohmann::json result = {
-        {"tokens", latent.tokens.size()}, {"ids", ids}, {"text", model.tokenizer.decode(ids)}, {"codec", latent.codec}};
+    nlohmann::json result = {{"tokens", latent.tokens.size()},
+                             {"ids", ids},
+                             {"text", model.tokenizer.decode(ids)},
+                             {"codec", latent.z.codec}};
     if (arguments.compare) {
         KvCache exact = model.transformer.make_cache(static_cast<int64_t>(latent.tokens.size()) + arguments.max_tokens);
         model.transformer.prefill_chunked(exact, std::span(latent.tokens).first(latent.tokens.size() - 1), 128);
@@ -97,8 +104,7 @@ void add_latent(Registry registry) {
         auto arguments = std::make_shared<SaveArguments>();
         CLI::App* save_command = add_command(inner, "save", "Code a text or a thought of a session into a file");
         add_run_options(*save_command, arguments->run);
-        save_command->add_option("--codec", arguments->codec, "A saved codec of keys and values, or of the full state")
-            ->required()
+        save_command->add_option("--codec", arguments->codec, "A saved codec or sidecar; else the default sidecar")
             ->check(CLI::ExistingFile);
         save_command->add_option("--out", arguments->out, "File to write, .safetensors")->required();
         save_command->callback([registry, arguments] {
@@ -111,8 +117,8 @@ void add_latent(Registry registry) {
     resume_command->add_option("latent", arguments->latent, "A file of `latent save`")
         ->required()
         ->check(CLI::ExistingFile);
-    resume_command->add_option("--codec", arguments->codec, "The codec that it was saved with")
-        ->required()
+    resume_command
+        ->add_option("--codec", arguments->codec, "The codec that it was saved with; else the default sidecar")
         ->check(CLI::ExistingFile);
     resume_command->add_option("--max-tokens", arguments->max_tokens)
         ->check(CLI::Range(1, 1 << 20))

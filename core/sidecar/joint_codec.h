@@ -39,6 +39,8 @@ class JointCodec final : public HiddenCodec {
     at::Tensor unpack(const std::string& bytes, int64_t tokens) const override;
     void save(TensorFile& file, nlohmann::json& settings) const override;
 
+    // The same as a codec of whole runs, as bytes rather than as values to be moved.
+    std::shared_ptr<const RunCodec> of_runs() const { return transform_; }
     const ModelConfig& config() const { return transform_->features().config(); }
     // Hidden states, keys and values of all blocks.
     StateRows decode_state(const at::Tensor& z, std::span<const TokenId> tokens) const;

@@ -184,4 +184,10 @@ std::shared_ptr<const Sidecar> Sidecar::load(const std::string& path, std::share
     }
 }
 
+bool is_sidecar_file(const std::string& path) {
+    const std::map<std::string, std::string> metadata = read_safetensors_metadata(path);
+    const auto format = metadata.find("format");
+    return format != metadata.end() && format->second == kFormat;
+}
+
 }  // namespace savepoint

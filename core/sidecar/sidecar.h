@@ -78,4 +78,6 @@ class Sidecar {
     int64_t file_bytes_ = 0;
 };
 
+bool is_sidecar_file(const std::string& path);  // by what it says it is; throws FileError for no safetensors file
+
 }  // namespace savepoint

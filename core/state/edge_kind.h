@@ -16,7 +16,8 @@ struct TokenRef {
     bool operator==(const TokenRef&) const = default;
 };
 
-enum class EdgeKind { root, continuation, intervention, counterfactual, merge };
+// decoded: a path of its own whose state is what a codec makes of its z (StoredLatent).
+enum class EdgeKind { root, continuation, intervention, counterfactual, merge, decoded };
 std::string to_string(EdgeKind kind);
 EdgeKind edge_kind_from(const std::string& name);  // throws InputError
 

@@ -96,6 +96,8 @@ ThreadsOf::ThreadsOf(const ExecutionShape& shape) : before_(threads()) { use_thr
 ThreadsOf::~ThreadsOf() { use_threads(before_); }
 
 std::vector<Pass> passes_of(const Thought& thought) {
+    if (awaits_decoding(thought))
+        throw Error("thought " + std::to_string(thought.id) + " is kept as z, which has not been decoded");
     const auto tokens = static_cast<int64_t>(thought.tokens.size());
     const int64_t prefilled = std::min(thought.shape.prefilled, tokens);
     std::vector<Pass> passes;

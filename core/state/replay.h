@@ -12,7 +12,7 @@ namespace savepoint {
 // into passes: of its first `prefilled` tokens each edited one is decoded with its edit, and the
 // stretches between them are prefilled in chunks that count from the stretch's beginning (chunk 0: all
 // at once); the tokens after those are decoded one by one. Whoever runs a thought first cuts it the
-// same way, so that running it again is bit for bit the same.
+// same way, so that running it again is bit for bit the same. Throws Error for a z that is yet to be decoded.
 struct Pass {
     int64_t first = 0, count = 0;  // own tokens of the thought
     bool decoded = false;

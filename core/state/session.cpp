@@ -65,6 +65,10 @@ void write_blobs(const Thought& thought, ThoughtRecord& record, BlobWriter& writ
         const int64_t count = std::min(kSegmentTokens, record.tokens - first);
         record.segments.push_back({writer.write(segment_of(thought, record, first, count)), count});
     }
+    if (thought.latent) {
+        record.latent_blob = writer.write(latent_of(*thought.latent));
+        return;
+    }
     for (size_t first = 0; first < thought.edits.size(); first += kSegmentTokens) {
         const size_t count = std::min<size_t>(kSegmentTokens, thought.edits.size() - first);
         record.edit_blobs.resize(first + count, writer.write(edits_of(thought, first, count)));
@@ -152,9 +156,10 @@ void check_memory(const Manifest& manifest, const std::string& file) {
     const TokenBytes bytes = token_bytes(manifest.shape);
     double total = 0;
     for (const ThoughtRecord& record : manifest.thoughts)
-        total += static_cast<double>(record.tokens) *
-                 ((record.has_kv ? static_cast<double>(bytes.key + bytes.value) : 0.0) +
-                  static_cast<double>((record.has_last ? bytes.last : 0) + bytes.stats));
+        total += static_cast<double>(record.latent_bytes) +
+                 static_cast<double>(record.tokens) *
+                     ((record.has_kv ? static_cast<double>(bytes.key + bytes.value) : 0.0) +
+                      static_cast<double>((record.has_last ? bytes.last : 0) + bytes.stats));
     if (total > static_cast<double>(physical_memory()))
         throw FileError(file, "describes " + std::to_string(static_cast<int64_t>(total / 1e6)) +
                                   " MB of rows, more than this machine has memory");
@@ -201,14 +206,15 @@ SessionContents open_text(const std::string& text, const std::string& folder, co
 
 json bytes_by_kind(const Manifest& manifest) {
     const TokenBytes each = token_bytes(manifest.shape);
-    int64_t ids = 0, stats = 0, key = 0, value = 0, last = 0;
+    int64_t ids = 0, stats = 0, key = 0, value = 0, last = 0, z = 0;
     for (const ThoughtRecord& record : manifest.thoughts) {
         ids += record.tokens * each.ids;
         if (record.has_stats) stats += record.tokens * each.stats;
         if (record.has_kv) key += record.tokens * each.key, value += record.tokens * each.value;
         if (record.has_last) last += record.tokens * each.last;
+        z += record.latent_bytes;
     }
-    return {{"ids", ids}, {"stats", stats}, {"key", key}, {"value", value}, {"last", last}};
+    return {{"ids", ids}, {"stats", stats}, {"key", key}, {"value", value}, {"last", last}, {"z", z}};
 }
 
 std::set<std::string> blobs_of(const Manifest& manifest) {
@@ -216,6 +222,7 @@ std::set<std::string> blobs_of(const Manifest& manifest) {
     for (const ThoughtRecord& record : manifest.thoughts) {
         for (const SegmentRef& segment : record.segments) blobs.insert(segment.blob);
         blobs.insert(record.edit_blobs.begin(), record.edit_blobs.end());
+        if (!record.latent_blob.empty()) blobs.insert(record.latent_blob);
     }
     return blobs;
 }

@@ -10,7 +10,7 @@
 
 namespace savepoint {
 
-inline constexpr int kSessionSchema = 1;
+inline constexpr int kSessionSchema = 2;
 
 // What a session must be opened with: the hashes it was made with.
 struct SessionIdentity {

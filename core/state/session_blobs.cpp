@@ -177,8 +177,9 @@ ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool ke
         if (id >= shape.vocab)
             throw InputError("thought " + std::to_string(thought.id) +
                              ": a token id is outside the model's vocabulary");
+    if (thought.latent) record.latent_bytes = static_cast<int64_t>(thought.latent->bytes.size());
+    if (record.tokens == 0 || thought.latent) return record;
     check_edits(thought, shape);
-    if (record.tokens == 0) return record;
     if (keep_kv && thought.rows.has_kv())
         record.has_kv = storable(thought, thought.rows.key, kv_sizes(shape, record.tokens), "key", dropped_rows) &&
                         storable(thought, thought.rows.value, kv_sizes(shape, record.tokens), "value", dropped_rows);
@@ -212,6 +213,15 @@ TensorFile edits_of(const Thought& thought, size_t first, size_t count) {
         file.tensors[edit_name(edit, "key")] = stack(edit.kv, &KvRow::key);
         file.tensors[edit_name(edit, "value")] = stack(edit.kv, &KvRow::value);
     }
+    return file;
+}
+
+TensorFile latent_of(const StoredLatent& latent) {
+    TensorFile file;
+    file.metadata = {{"savepoint", "latent"}};
+    at::Tensor z = at::empty({static_cast<int64_t>(latent.bytes.size())}, at::kByte);
+    std::copy(latent.bytes.begin(), latent.bytes.end(), reinterpret_cast<char*>(z.data_ptr<uint8_t>()));
+    file.tensors["z"] = z;
     return file;
 }
 
@@ -261,6 +271,15 @@ void BlobReader::read_edits(const ThoughtRecord& record, Thought& thought) const
     }
 }
 
+void BlobReader::read_latent(const ThoughtRecord& record, Thought& thought) const {
+    if (!thought.latent) return;
+    const TensorFile file = read(record.latent_blob);
+    const at::Tensor z = Part(file, path(record.latent_blob)).get("z", {record.latent_bytes}, at::kByte);
+    auto latent = std::make_shared<StoredLatent>(*thought.latent);
+    latent->bytes.assign(reinterpret_cast<const char*>(z.const_data_ptr<uint8_t>()), static_cast<size_t>(z.numel()));
+    thought.latent = std::move(latent);
+}
+
 Thought BlobReader::thought(const ThoughtRecord& record) const {
     Thought thought = record.thought;
     std::vector<StateRows> parts;
@@ -268,6 +287,7 @@ Thought BlobReader::thought(const ThoughtRecord& record) const {
     for (const auto member : {&StateRows::key, &StateRows::value, &StateRows::last})
         thought.rows = joined(parts, member, std::move(thought.rows));
     read_edits(record, thought);
+    read_latent(record, thought);
     return thought;
 }
 

@@ -14,6 +14,7 @@ namespace savepoint {
 //   with has_kv: key, value [n, layers, kv_heads, head_dim] F32; with has_last: last [n, d_model] F32
 // The rows of an intervention at position P: edit.P.hidden [d_model], edit.P.key and edit.P.value
 //   [blocks, kv_heads, head_dim], F32.
+// A thought kept as z: z [bytes] U8, and of the above only what is not state.
 
 // Which parts are there, sound and finite. `dropped_rows`: some were not finite. Throws InputError where
 // sizes do not fit the model.
@@ -21,6 +22,7 @@ ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool ke
 TensorFile segment_of(const Thought& thought, const ThoughtRecord& record, int64_t first, int64_t count);
 // Edits [first, first + count) of the thought.
 TensorFile edits_of(const Thought& thought, size_t first, size_t count);
+TensorFile latent_of(const StoredLatent& latent);
 
 // The contents of a folder's blobs/, each checked against its name when it is read.
 class BlobReader {
@@ -36,6 +38,7 @@ class BlobReader {
     void read_segment(const ThoughtRecord& record, const SegmentRef& segment, Thought& thought,
                       std::vector<StateRows>& parts) const;
     void read_edits(const ThoughtRecord& record, Thought& thought) const;
+    void read_latent(const ThoughtRecord& record, Thought& thought) const;
 
     std::string folder_;
     ModelShape shape_;

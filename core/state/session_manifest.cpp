@@ -19,7 +19,9 @@ constexpr int64_t kOldestSchema = 1;
 
 // One entry per version that is older than kSessionSchema, oldest first.
 const std::vector<Migration>& migrations() {
-    static const std::vector<Migration> steps;
+    static const std::vector<Migration> steps = {
+        [](json&) {},  // 1: no thought was kept as z, which a field that may be missing says
+    };
     return steps;
 }
 
@@ -62,28 +64,39 @@ json segments_json(const ThoughtRecord& record) {
     return segments;
 }
 
+json latent_json(const ThoughtRecord& record) {
+    const StoredLatent& z = *record.thought.latent;
+    return {{"blob", record.latent_blob},
+            {"bytes", record.latent_bytes},
+            {"codec", z.codec},
+            {"codec_digest", z.codec_digest},
+            {"exact_first", z.exact_first}};
+}
+
 json record_json(const ThoughtRecord& record) {
     const Thought& t = record.thought;
-    return {{"id", t.id},
-            {"parent", t.parent},
-            {"other_parent", t.other_parent},
-            {"prefix", t.prefix},
-            {"edge", to_string(t.edge)},
-            {"tokens", record.tokens},
-            {"prompt_tokens", t.prompt_tokens},
-            {"complete", t.complete},
-            {"has_stats", record.has_stats},
-            {"has_kv", record.has_kv},
-            {"has_last", record.has_last},
-            {"segments", segments_json(record)},
-            {"edits", edits_json(record)},
-            {"sampler", sampler_json(t.sampler)},
-            {"shape", shape_json(t.shape)},
-            {"provenance", t.provenance},
-            {"label", t.label},
-            {"note", t.note},
-            {"bookmarked", t.bookmarked},
-            {"reward", t.reward}};
+    json target = {{"id", t.id},
+                   {"parent", t.parent},
+                   {"other_parent", t.other_parent},
+                   {"prefix", t.prefix},
+                   {"edge", to_string(t.edge)},
+                   {"tokens", record.tokens},
+                   {"prompt_tokens", t.prompt_tokens},
+                   {"complete", t.complete},
+                   {"has_stats", record.has_stats},
+                   {"has_kv", record.has_kv},
+                   {"has_last", record.has_last},
+                   {"segments", segments_json(record)},
+                   {"edits", edits_json(record)},
+                   {"sampler", sampler_json(t.sampler)},
+                   {"shape", shape_json(t.shape)},
+                   {"provenance", t.provenance},
+                   {"label", t.label},
+                   {"note", t.note},
+                   {"bookmarked", t.bookmarked},
+                   {"reward", t.reward}};
+    if (t.latent) target["latent"] = latent_json(record);
+    return target;
 }
 
 // -- from JSON ------------------------------------------------------------------------------------------
@@ -158,6 +171,18 @@ void read_edits(const Fields& fields, const ModelShape& shape, ThoughtRecord& re
     }
 }
 
+void read_latent(const Fields& fields, ThoughtRecord& record) {
+    if (!fields.has("latent")) return;
+    const Fields latent = fields.object("latent");
+    auto z = std::make_shared<StoredLatent>();
+    record.latent_blob = latent.sha256("blob");
+    record.latent_bytes = latent.integer("bytes", 1, kMaxTokens);
+    z->codec = latent.text("codec");
+    z->codec_digest = latent.sha256("codec_digest");
+    z->exact_first = latent.integer("exact_first", 1, std::max<int64_t>(1, record.tokens - 2));
+    record.thought.latent = std::move(z);
+}
+
 ThoughtRecord record_from(const Fields& fields, const ModelShape& shape) {
     ThoughtRecord record;
     Thought& t = record.thought;
@@ -174,6 +199,7 @@ ThoughtRecord record_from(const Fields& fields, const ModelShape& shape) {
     record.has_last = fields.boolean("has_last");
     read_segments(fields, record);
     read_edits(fields, shape, record);
+    read_latent(fields, record);
     t.sampler = sampler_from(fields.object("sampler"));
     t.shape = shape_from(fields.object("shape"));
     t.provenance = fields.any("provenance");
@@ -309,7 +335,8 @@ Thought outline_of(const Thought& thought) {
     outline.prefix = thought.prefix;
     outline.edge = thought.edge;
     outline.prompt_tokens = thought.prompt_tokens;
-    outline.edits = thought.edits;
+    if (!thought.latent) outline.edits = thought.edits;
+    outline.latent = thought.latent;
     outline.provenance = thought.provenance;
     outline.sampler = thought.sampler;
     outline.shape = thought.shape;

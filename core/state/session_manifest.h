@@ -22,13 +22,15 @@ struct SegmentRef {
 };
 
 // A thought as the manifest has it: everything but what is in blobs. thought.edits hold positions and
-// blocks without rows.
+// blocks without rows; a thought kept as z has none, and neither rows.
 struct ThoughtRecord {
     Thought thought;
     int64_t tokens = 0;
     bool has_stats = false, has_kv = false, has_last = false;
     std::vector<SegmentRef> segments;     // in order, together `tokens` tokens
     std::vector<std::string> edit_blobs;  // one for each of thought.edits; several edits may share one
+    std::string latent_blob;              // of thought.latent, whose bytes it has; empty: there is none
+    int64_t latent_bytes = 0;
 };
 
 struct Manifest {

@@ -9,11 +9,12 @@
 namespace savepoint {
 namespace {
 
-constexpr std::array<std::pair<EdgeKind, const char*>, 5> kEdgeNames = {{{EdgeKind::root, "root"},
+constexpr std::array<std::pair<EdgeKind, const char*>, 6> kEdgeNames = {{{EdgeKind::root, "root"},
                                                                          {EdgeKind::continuation, "continuation"},
                                                                          {EdgeKind::intervention, "intervention"},
                                                                          {EdgeKind::counterfactual, "counterfactual"},
-                                                                         {EdgeKind::merge, "merge"}}};
+                                                                         {EdgeKind::merge, "merge"},
+                                                                         {EdgeKind::decoded, "decoded"}}};
 
 [[noreturn]] void refuse(const Thought& thought, const std::string& problem) {
     throw InputError("thought " + std::to_string(thought.id) + ": " + problem);
@@ -57,7 +58,20 @@ void check_edits(const Thought& thought) {
     if (thought.complete && position >= end) refuse(thought, "an edit lies behind its last token");
 }
 
+void check_latent(const Thought& thought) {
+    if ((thought.edge == EdgeKind::decoded) != (thought.latent != nullptr))
+        refuse(thought, "z and an edge of the kind decoded do not go together");
+    if (!thought.latent) return;
+    const StoredLatent& z = *thought.latent;
+    if (z.bytes.empty()) refuse(thought, "its z is empty");
+    if (z.exact_first < 1 || z.exact_first + 2 > static_cast<int64_t>(thought.tokens.size()))
+        refuse(thought, "its z is of more tokens than it has");
+    if (thought.shape.prefilled != z.exact_first) refuse(thought, "it was not run as its z is decoded");
+}
+
 }  // namespace
+
+bool awaits_decoding(const Thought& thought) { return thought.latent && thought.edits.empty(); }
 
 void check_thought(const Thought& thought) {
     if (thought.prompt_tokens < 0 || thought.shape.prefilled < 0 || thought.shape.chunk < 0)
@@ -67,6 +81,7 @@ void check_thought(const Thought& thought) {
     for (const TokenId token : thought.tokens)
         if (token < 0) refuse(thought, "a token id is negative");
     check_rows(thought);
+    check_latent(thought);
     check_edits(thought);
 }
 

@@ -70,8 +70,10 @@ void ThoughtGraph::reserve_ids(ThoughtId next) { next_id_ = std::max(next_id_, n
 
 void ThoughtGraph::check_place(const Thought& thought) const {
     const std::string name = name_of(thought.id);
-    const bool root = thought.edge == EdgeKind::root, merge = thought.edge == EdgeKind::merge;
-    if (root != (thought.parent == 0)) throw InputError(name + ": only a root has no parent");
+    const bool root = thought.edge == EdgeKind::root || thought.edge == EdgeKind::decoded,
+               merge = thought.edge == EdgeKind::merge;
+    if (root != (thought.parent == 0))
+        throw InputError(name + ": only a root, or what was decoded from z, has no parent");
     if (merge != (thought.other_parent != 0))
         throw InputError(name + ": a merge, and nothing else, has another parent");
     if (thought.other_parent != 0) at(thought.other_parent);
@@ -216,9 +218,11 @@ void ThoughtGraph::drop_hidden(ThoughtId id) {
 }
 
 void ThoughtGraph::drop_kv(ThoughtId id) {
-    StateRows& rows = edit(id).rows;
+    Thought& thought = edit(id);
+    StateRows& rows = thought.rows;
     rows.key.reset();
     rows.value.reset();
+    if (thought.latent) thought.edits.clear();
     const auto buffer = spare_.buffers.find(id);
     if (buffer == spare_.buffers.end()) return;
     buffer->second.key.reset();

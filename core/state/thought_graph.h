@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -35,6 +36,14 @@ struct ExecutionShape {
     bool operator==(const ExecutionShape&) const = default;
 };
 
+// z of a whole path of n tokens, as a codec coded it: of the tokens behind the first `exact_first` and before the last,
+// which are run by the model. core/sidecar makes rows of it.
+struct StoredLatent {
+    std::string bytes;
+    std::string codec, codec_digest;  // its name; sha256 that says which file decodes it
+    int64_t exact_first = 0;
+};
+
 // A node of the thought graph. It owns only its own tokens; its state at a token is the path
 // root -> node. Row i of `rows` belongs to tokens[i].
 struct Thought {
@@ -48,7 +57,10 @@ struct Thought {
     std::vector<TokenStats> stats;
     StateRows rows;              // any part may have been dropped (hidden first, then K/V)
     std::vector<RowEdit> edits;  // exact rows an intervention changed, ascending by position
-    nlohmann::json provenance;   // how the edge was made: latent edits, changed token, chat messages
+    // Of an edge `decoded`, else null: the state is D(z). Decoding it fills `edits` with the keys and values of every
+    // coded token, in the place of what the model would compute, and these then hold as any intervention's do.
+    std::shared_ptr<const StoredLatent> latent;
+    nlohmann::json provenance;  // how the edge was made: latent edits, changed token, chat messages
     SamplerSettings sampler;
     ExecutionShape shape;
     std::string label, note;
@@ -106,7 +118,7 @@ class ThoughtGraph {
     // Of all rows and edits held, spare capacity included; memory that several tensors share counts once.
     int64_t bytes() const;
     void drop_hidden(ThoughtId id);  // keeps rows.last, made from hidden when it was not there
-    void drop_kv(ThoughtId id);
+    void drop_kv(ThoughtId id);      // of a latent also what was decoded of it
 
    private:
     // The buffers behind the rows of incomplete thoughts: Thought::rows are views of their beginnings.
@@ -127,6 +139,9 @@ class ThoughtGraph {
     SpareRoom spare_;
     ThoughtId next_id_ = 1;
 };
+
+// A thought whose z is yet to be decoded before anything can be run on or behind it.
+bool awaits_decoding(const Thought& thought);
 
 // What holds for a thought by itself: sizes of stats and rows, edits in order, within its tokens and
 // finite. Throws InputError naming the field.

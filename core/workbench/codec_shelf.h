@@ -19,10 +19,17 @@ class CodecShelf {
     void clear() { kept_.clear(); }
     // What gives it, to be called on any thread: throws FileError for a file that is gone, damaged or of another model.
     using Source = std::function<std::shared_ptr<const RunCodec>(std::shared_ptr<const Weights>)>;
-    Source find(const std::string& name) const;  // throws InputError for a name that is not there
+    Source find(const std::string& name) const;       // throws InputError for a name that is not there
+    std::string file(const std::string& name) const;  // empty: it has none. Throws as find()
 
    private:
-    std::map<std::string, Source> kept_;
+    struct Entry {
+        Source source;
+        std::string file;
+    };
+    const Entry& entry(const std::string& name) const;
+
+    std::map<std::string, Entry> kept_;
 };
 
 }  // namespace savepoint

@@ -169,6 +169,16 @@ struct TryCodec {
     int64_t prefix = 0;
     int64_t greedy_tokens = 24;
 };
+// A thought's path kept as z alone, in a thought of its own: its state is what the codec decodes. codec: by name, as in
+// TryCodec; empty: the sidecar, whose z must be joint.
+struct KeepAsLatent {
+    ThoughtId thought;
+    std::string codec;
+};
+// Goes on from a file of `savepoint latent save` or of Export z.safetensors, likewise.
+struct ResumeLatent {
+    std::string path;
+};
 // Trains a learned codec, in the background: Snapshot::training. With the settings of one that was cut off, it goes on.
 struct TrainCodec {
     TrainingSettings settings;
@@ -203,7 +213,8 @@ struct OpenSession {
 };  // read-only while another process has it open
 // what: codecs.csv, transcript.csv, anomaly.csv, latents.safetensors, trajectory.csv, reconstruction.csv, preview.csv,
 // graph.json, projection.csv, drift.csv, patch.csv, lens.csv,
-// attention.csv, attention_mass.csv, diagnosis.csv, phi.csv, experiment.csv, experiment.html, experiment.json
+// z.safetensors (of a thought that is kept as z), attention.csv, attention_mass.csv, diagnosis.csv, phi.csv,
+// experiment.csv, experiment.html, experiment.json
 struct Export {
     std::string what;
     std::string path;
@@ -231,15 +242,17 @@ struct DismissError {
 
 }  // namespace command
 
-using Command = std::variant<
-    command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken, command::Stop,
-    command::Select, command::SetCurrent, command::RewindHere, command::Rename, command::SetNote, command::Bookmark,
-    command::RemoveThought, command::PreviewEdit, command::ResumeEdit, command::SetAnomalyChoice, command::FitReference,
-    command::SetPruning, command::SetMarkThreshold, command::SetTrajectory, command::MeasureResume, command::FitSidecar,
-    command::CompareCodecs, command::TryCodec, command::CompareRuns, command::PatchRuns, command::ReadThroughLens,
-    command::ShowAttention, command::WatchAttentionMass, command::Diagnose, command::TrainCodec, command::RunExperiment,
-    command::RankPhi, command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
-    command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
-    command::SetMemoryBudget, command::CancelJob, command::DismissError>;
+using Command =
+    std::variant<command::LoadModel, command::Generate, command::Continue, command::BranchHere, command::ReplaceToken,
+                 command::Stop, command::Select, command::SetCurrent, command::RewindHere, command::Rename,
+                 command::SetNote, command::Bookmark, command::RemoveThought, command::PreviewEdit, command::ResumeEdit,
+                 command::SetAnomalyChoice, command::FitReference, command::SetPruning, command::SetMarkThreshold,
+                 command::SetTrajectory, command::MeasureResume, command::FitSidecar, command::CompareCodecs,
+                 command::TryCodec, command::KeepAsLatent, command::ResumeLatent, command::CompareRuns,
+                 command::PatchRuns, command::ReadThroughLens, command::ShowAttention, command::WatchAttentionMass,
+                 command::Diagnose, command::TrainCodec, command::RunExperiment, command::RankPhi,
+                 command::PauseTraining, command::StopTraining, command::Project, command::WriteFile,
+                 command::LoadSidecar, command::NewSession, command::SaveSession, command::OpenSession, command::Export,
+                 command::SetMemoryBudget, command::CancelJob, command::DismissError>;
 
 }  // namespace savepoint

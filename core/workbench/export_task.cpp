@@ -33,7 +33,8 @@ const std::map<std::string, Writer>& writers() {
                                                       {"experiment.json", experiment_json},
                                                       {"projection.csv", projection_csv},
                                                       {"graph.json", graph_json},
-                                                      {"latents.safetensors", latents_safetensors}};
+                                                      {"latents.safetensors", latents_safetensors},
+                                                      {"z.safetensors", z_safetensors}};
     return all;
 }
 

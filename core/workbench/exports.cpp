@@ -6,6 +6,7 @@
 
 #include "core/analysis/experiment_report.h"
 #include "core/model/error.h"
+#include "core/sidecar/latent_file.h"
 #include "core/state/json_fields.h"
 #include "core/sidecar/latent_edit.h"
 #include "core/state/safetensors.h"
@@ -375,6 +376,13 @@ std::string latents_safetensors(Desk& desk) {
                      {"model_sha256", desk.need_model().weights->sha256()},
                      {"thought", std::to_string(path)}};
     return to_safetensors(file);
+}
+
+std::string z_safetensors(Desk& desk) {
+    const Thought& thought = desk.graph.at(need_path(desk));
+    if (!thought.latent)
+        throw InputError("thought " + std::to_string(thought.id) + " is not kept as z; use Keep as z on it first");
+    return latent_bytes({thought.tokens, *thought.latent, desk.need_model().weights->sha256()});
 }
 
 }  // namespace savepoint

@@ -28,5 +28,6 @@ std::string experiment_json(Desk& desk);
 std::string preview_csv(Desk& desk);
 std::string graph_json(Desk& desk);
 std::string latents_safetensors(Desk& desk);  // hidden, key, value, token_ids; metadata names the sidecar
+std::string z_safetensors(Desk& desk);        // of a thought that is kept as z (core/sidecar/latent_file.h)
 
 }  // namespace savepoint

@@ -10,6 +10,7 @@
 #include "core/workbench/experiment_task.h"
 #include "core/workbench/fit_task.h"
 #include "core/workbench/generation.h"
+#include "core/workbench/latent_task.h"
 #include "core/workbench/lens_task.h"
 #include "core/workbench/load_task.h"
 #include "core/workbench/patch_task.h"
@@ -188,6 +189,11 @@ class Handler {
         desk_.need_model();
         desk_.tasks.add(std::make_unique<TryCodecTask>(desk_, c));
     }
+    void operator()(const command::KeepAsLatent& c) {
+        if (!both_are_there(c.thought, c.thought)) return;
+        desk_.tasks.add(std::make_unique<LatentTask>(desk_, c));
+    }
+    void operator()(const command::ResumeLatent& c) { desk_.tasks.add(std::make_unique<LatentTask>(desk_, c)); }
     void operator()(const command::CompareCodecs& c) {
         desk_.need_model();
         desk_.tasks.stop(TaskKind::compare);
@@ -431,6 +437,8 @@ std::string title_of(const Command& command) {
                                  [](const command::FitSidecar&) { return "Fitting the sidecar"; },
                                  [](const command::CompareCodecs&) { return "Comparing codecs"; },
                                  [](const command::TryCodec&) { return "Trying a codec"; },
+                                 [](const command::KeepAsLatent&) { return "Keeping a thought as z"; },
+                                 [](const command::ResumeLatent&) { return "Resuming from z"; },
                                  [](const command::TrainCodec&) { return "Training a codec"; },
                                  [](const command::RunExperiment&) { return "Running an experiment"; },
                                  [](const command::RankPhi&) { return "Ranking feature maps"; },

@@ -15,9 +15,10 @@ std::vector<float> floats(const at::Tensor& tensor) {
     return {data, data + flat.numel()};
 }
 
-int64_t bytes_of(const std::vector<RowEdit>& edits) {
+int64_t bytes_of_edits(const ThoughtGraph& graph, ThoughtId path) {
     int64_t bytes = 0;
-    for (const RowEdit& edit : edits) {
+    for (const RowEdit& edit : graph.path_edits(path)) {
+        if (graph.at(graph.owner(path, edit.position).thought).latent) continue;  // of z, which the latents stand for
         if (edit.hidden.defined()) bytes += static_cast<int64_t>(edit.hidden.nbytes());
         for (const KvRow& row : edit.kv) bytes += static_cast<int64_t>(row.key.nbytes() + row.value.nbytes());
     }
@@ -34,7 +35,7 @@ void add_account(const Desk& desk, ReconstructionView& view) {
     else
         view.account = {{"hidden latents", account.hidden * coded}, {"key and value latents", account.kv * coded}};
     view.account.push_back(
-        {"exact rows of edits", static_cast<double>(bytes_of(desk.graph.path_edits(view.thought))) / tokens});
+        {"exact rows of edits", static_cast<double>(bytes_of_edits(desk.graph, view.thought)) / tokens});
     view.account.push_back({"token ids", account.token_ids});
     for (const ByteLine& line : view.account) view.bytes_per_token += line.bytes_per_token;
     view.raw_fp16_bytes_per_token = account.raw_fp16_hidden + account.raw_fp16_kv;

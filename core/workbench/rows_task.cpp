@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/workbench/desk.h"
+#include "core/workbench/latent_task.h"
 
 namespace savepoint {
 
@@ -27,7 +28,20 @@ bool path_kv_is_there(const Desk& desk, ThoughtId thought) {
 
 void request_rows(Desk& desk, ThoughtId thought) {
     if (path_rows_are_there(desk, thought) || desk.tasks.has(TaskKind::rows)) return;
-    desk.tasks.add(std::make_unique<RowsTask>(desk, thought));
+    const auto path = desk.graph.path(thought);
+    const bool undecoded = std::any_of(
+        path.begin(), path.end(), [&](const PathSpan& span) { return awaits_decoding(desk.graph.at(span.thought)); });
+    if (undecoded)
+        desk.tasks.add(std::make_unique<DecodeTask>(desk, thought));
+    else
+        desk.tasks.add(std::make_unique<RowsTask>(desk, thought));
+}
+
+void release_waiting_for_rows(Desk& desk) {
+    desk.redo.insert(desk.redo.end(), desk.after_rows.begin(), desk.after_rows.end());
+    desk.after_rows.clear();
+    desk.analyses.wake();
+    desk.refresh_latent();
 }
 
 RowsTask::RowsTask(Desk& desk, ThoughtId thought)
@@ -46,7 +60,7 @@ RowsTask::RowsTask(Desk& desk, ThoughtId thought)
 Step RowsTask::step() {
     if (thought_ == 0) {
         if (left_.empty()) {
-            release_waiting();
+            release_waiting_for_rows(desk_);
             return Step::done;
         }
         begin(left_.back());
@@ -102,13 +116,6 @@ void RowsTask::stop() {
 void RowsTask::refuse() {
     if (thought_ != 0) desk_.rows_refused.insert(thought_);
     desk_.rows_refused.insert(left_.begin(), left_.end());
-}
-
-void RowsTask::release_waiting() {
-    desk_.redo.insert(desk_.redo.end(), desk_.after_rows.begin(), desk_.after_rows.end());
-    desk_.after_rows.clear();
-    desk_.analyses.wake();
-    desk_.refresh_latent();
 }
 
 double RowsTask::progress() const {

@@ -16,8 +16,9 @@ bool rows_are_there(const Desk& desk, ThoughtId thought);
 bool path_rows_are_there(const Desk& desk, ThoughtId thought);  // of every thought on its path
 bool path_kv_is_there(const Desk& desk, ThoughtId thought);
 
-// Recomputes the missing rows of a path as a job, unless such a job is under way.
+// Recomputes the missing rows of a path as a job, unless such a job is under way; what is kept as z is decoded first.
 void request_rows(Desk& desk, ThoughtId thought);
+void release_waiting_for_rows(Desk& desk);  // what waits for them may be tried again
 
 // Runs the thoughts of a path again, each in its own execution shape with its edits, one pass a step,
 // and puts the rows back. Bit for bit what they were (replay.h).
@@ -34,7 +35,6 @@ class RowsTask : public Task {
     void begin(ThoughtId thought);
     void run(const Pass& pass);
     void finish();
-    void release_waiting();
 
     Desk& desk_;
     ThoughtId path_;

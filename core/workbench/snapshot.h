@@ -73,6 +73,7 @@ struct TokenView {
     float anomaly = NAN;          // percentile 0..100
     float hidden_fvu = NAN;       // reconstruction error of this token
     bool special = false, prompt = false, edited = false;  // edited: an intervention replaced its rows
+    bool decoded = false;                                  // its keys and values are decoded from z
     bool marked = false;                                   // its anomaly reaches Snapshot::mark_threshold
     ThoughtId thought = 0;                                 // that owns it
     int64_t position = 0;                                  // in the path
@@ -99,6 +100,10 @@ struct ThoughtView {
     int64_t marks = 0, first_mark = -1;  // of its own tokens: how many are marked, the first one's position in the path
     double reward = 0;
     int64_t bytes = 0;  // of its rows in memory
+    // Of an edge `decoded`: z, and KL(exact || decoded) of the next token after it, nats, where there was an exact one.
+    std::string codec;
+    int64_t z_bytes = 0;
+    double fp16_bytes = NAN, kl_next = NAN;
 };
 
 struct GraphView {

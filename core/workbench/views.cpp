@@ -30,8 +30,13 @@ std::vector<float> floats(const at::Tensor& tensor) {
 }
 
 bool is_edited(const Thought& thought, int64_t position) {
-    return std::any_of(thought.edits.begin(), thought.edits.end(),
-                       [&](const RowEdit& edit) { return edit.position == position; });
+    return !thought.latent && std::any_of(thought.edits.begin(), thought.edits.end(),
+                                          [&](const RowEdit& edit) { return edit.position == position; });
+}
+
+bool is_decoded(const Thought& thought, int64_t index) {
+    return thought.latent && index >= thought.latent->exact_first &&
+           index + 1 < static_cast<int64_t>(thought.tokens.size());
 }
 
 // The words that a user would know a thought by: what was asked, else what was said.
@@ -49,6 +54,11 @@ std::string words_of(const Desk& desk, const Thought& thought) {
 std::string text_field(const nlohmann::json& object, const char* name) {
     const auto found = object.find(name);
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+double number_field(const nlohmann::json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number() ? found->get<double>() : NAN;
 }
 
 float mean_log_probability(const Thought& thought) {
@@ -73,6 +83,7 @@ void look_for_anomalies(const Thought& thought, double threshold, ThoughtView& v
 
 int64_t bytes_of(const Thought& thought) {
     int64_t bytes = thought.rows.bytes();
+    if (thought.latent) return bytes;  // what was decoded of it are views of its rows
     for (const RowEdit& edit : thought.edits) {
         bytes += edit.hidden.defined() ? static_cast<int64_t>(edit.hidden.nbytes()) : 0;
         for (const KvRow& row : edit.kv) bytes += static_cast<int64_t>(row.key.nbytes() + row.value.nbytes());
@@ -190,6 +201,7 @@ TokenView token_view(const Desk& desk, const Thought& thought, int64_t index) {
     view.thought = thought.id;
     view.position = thought.prefix + index;
     view.edited = is_edited(thought, view.position);
+    view.decoded = is_decoded(thought, index);
     view.marked = is_marked(view.anomaly, desk.mark_threshold);
     view.next.reserve(stats.next.size());
     for (const Candidate& next : stats.next)
@@ -219,6 +231,12 @@ ThoughtView thought_view(const Desk& desk, const Thought& thought) {
     look_for_anomalies(thought, desk.mark_threshold, view);
     view.reward = thought.reward;
     view.bytes = bytes_of(thought);
+    if (thought.latent) {
+        view.codec = thought.latent->codec;
+        view.z_bytes = static_cast<int64_t>(thought.latent->bytes.size());
+        view.fp16_bytes = number_field(thought.provenance, "fp16_bytes");
+        view.kl_next = number_field(thought.provenance, "kl_next");
+    }
     return view;
 }
 

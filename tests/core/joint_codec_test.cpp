@@ -9,6 +9,7 @@
 #include "core/sidecar/evaluate.h"
 #include "core/sidecar/fit.h"
 #include "core/sidecar/latent_edit.h"
+#include "core/sidecar/latent_file.h"
 #include "tests/core/model_fixture.h"
 #include "tests/core/sidecar_fixture.h"
 
@@ -247,6 +248,31 @@ TEST_CASE("joint: what is not there is not made up") {
     const ReconstructionError hidden_alone = reconstruction_error(sidecar(), held_out().rows);
     CHECK_FALSE(hidden_alone.key_fvu.defined());
     CHECK(reconstruction_error(sidecar(), held_out().rows, held_out().ids).key_fvu.defined());
+}
+
+TEST_CASE("joint: a path kept as the sidecar's z resumes to what the sidecar decodes of it") {
+    TemporaryFolder folder("joint-latent");
+    const LoadedCodec coded = latent_codec(sidecar());
+    const SavedLatent saved = save_latent(shared_model(), coded, held_out().rows, held_out().ids, kFirst);
+    const ResumedPath resumed = resumed_path(shared_model(), coded, saved);
+    const Latent z = sidecar().encode(held_out().rows, held_out().ids);
+    const StateRows decoded = sidecar().decode(z);
+    const auto coded_rows = [](const at::Tensor& rows) { return rows.slice(0, kFirst, kLength - 1); };
+    CHECK(largest(coded_rows(resumed.rows.key) - coded_rows(decoded.key)) < 1e-3);
+    CHECK(largest(coded_rows(resumed.rows.value) - coded_rows(decoded.value)) < 1e-3);
+    // The first tokens are the model's own.
+    CHECK(largest(resumed.rows.key.slice(0, 0, kFirst) - held_out().rows.key.slice(0, 0, kFirst)) < 1e-3);
+    const std::vector<RowEdit> edits = decoded_edits(resumed.rows, kFirst);
+    REQUIRE(edits.size() == kLength - kFirst - 1);
+    CHECK(edits[3].position == kFirst + 3);
+    CHECK(edits[3].kv[7].block == 7);
+    CHECK(same_bits(edits[3].kv[7].key, resumed.rows.key[kFirst + 3][7]));
+
+    const std::string path = folder.file("sidecar");
+    sidecar().save(path);
+    const LoadedCodec loaded = load_latent_codec(path, shared_weights());
+    CHECK(loaded.digest == sidecar().hash());
+    CHECK(save_latent(shared_model(), loaded, held_out().rows, held_out().ids, kFirst).z.bytes == saved.z.bytes);
 }
 
 TEST_CASE("joint: a file gives the same sidecar back, and refuses what is not one") {

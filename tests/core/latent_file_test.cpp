@@ -41,15 +41,15 @@ TEST_CASE("going on from a latent is going on from what its codec decodes, and n
     write_latent(file, saved);
     const SavedLatent latent = read_latent(file);
     CHECK(latent.tokens == path.ids);
-    CHECK(latent.bytes == saved.bytes);
+    CHECK(latent.z.bytes == saved.z.bytes);
     // The file is z and four bytes a token, and a header.
     const auto size = static_cast<int64_t>(std::filesystem::file_size(file));
-    CHECK(size - static_cast<int64_t>(latent.bytes.size() + 4 * path.ids.size()) < 1024);
+    CHECK(size - static_cast<int64_t>(latent.z.bytes.size() + 4 * path.ids.size()) < 1024);
 
     const at::Tensor logits = next_logits(resume_latent(shared_model(), codec, latent, 1), path.ids.back());
     const auto count = static_cast<int64_t>(path.ids.size());
     const StateRows decoded =
-        codec.codec->decode(latent.bytes, std::span(path.ids).subspan(kFirst, path.ids.size() - 1 - kFirst), kFirst);
+        codec.codec->decode(latent.z.bytes, std::span(path.ids).subspan(kFirst, path.ids.size() - 1 - kFirst), kFirst);
     KvCache by_hand = shared_model().make_cache(count);
     StateRows rows;
     rows.key = at::cat({path.rows.key.slice(0, 0, kFirst), decoded.key});

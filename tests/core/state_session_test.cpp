@@ -150,7 +150,7 @@ TEST_CASE("a version from the future is refused, an old one migrates step by ste
     manifest["schema_version"] = kSessionSchema + 1;
     write_manifest(saved.path, manifest);
     check_says([&] { open_session(saved.path); },
-               {"manifest.json: schema_version is 2", "reads up to 1", "newer Savepoint"});
+               {"manifest.json: schema_version is 3", "reads up to 2", "newer Savepoint"});
     manifest["schema_version"] = 0;
     write_manifest(saved.path, manifest);
     check_says([&] { open_session(saved.path); }, {"schema_version is 0"});
@@ -413,6 +413,19 @@ TEST_CASE("version 1, as it was first written, opens") {
     CHECK(opened.identity.model_name == "fixture");
 }
 
+TEST_CASE("version 2, with a thought that is kept as z, opens as it was first written") {
+    const SessionContents opened = open_session(std::string(SAVEPOINT_SOURCE_DIR) + "/tests/data/session_v2");
+    CHECK(opened.graph.thoughts().size() == 4);
+    const Thought& kept = opened.graph.at(4);
+    CHECK(kept.edge == EdgeKind::decoded);
+    REQUIRE(kept.latent);
+    CHECK(kept.latent->bytes == std::string("z\0\xff", 3));
+    CHECK(kept.latent->codec == "quantized int4 g32");
+    CHECK(kept.latent->codec_digest == std::string(64, 'd'));
+    CHECK(kept.latent->exact_first == 4);
+    CHECK(awaits_decoding(kept));
+}
+
 // Writes the fixture of the current version, once, when kSessionSchema has changed:
 //   SAVEPOINT_FIXTURE=tests/data/session_vN core_tests -tc="make the fixture" --no-skip
 TEST_CASE("make the fixture" * doctest::skip()) {
@@ -450,6 +463,13 @@ TEST_CASE("make the fixture" * doctest::skip()) {
     edited.edits = {{4, 1, at::ones({8}), {{0, at::ones({1, 2}), at::ones({1, 2})}}}};
     edited.provenance = {{"group", 0}, {"component", 3}, {"value", 2.0}};
     contents.graph.add(edited);
+    Thought kept;
+    kept.edge = EdgeKind::decoded;
+    kept.tokens = {1, 2, 3, 4, 5, 6};
+    kept.shape = {4, 128, 1, "cpu", "float32"};
+    kept.latent = std::make_shared<const StoredLatent>(
+        StoredLatent{std::string("z\0\xff", 3), "quantized int4 g32", std::string(64, 'd'), 4});
+    contents.graph.add(kept);
     contents.current = 3;
     contents.view = {{"zoom", 1}};
     save_session(folder, contents);

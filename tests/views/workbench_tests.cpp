@@ -82,6 +82,90 @@ void register_small(Harness& harness) {
     });
 }
 
+// -- kept as z ---------------------------------------------------------------------------------------------------
+
+const ThoughtView* decoded(const Snapshot& s) {
+    for (const ThoughtView& t : s.graph->thoughts)
+        if (t.edge == EdgeKind::decoded) return &t;
+    return nullptr;
+}
+
+void choose_file(ImGuiTestContext* ctx, const char* dialog, const std::string& folder, const char* name) {
+    ctx->Yield(3);
+    ctx->SetRef(dialog);
+    ctx->ItemInput("##folder");
+    ctx->KeyCharsReplaceEnter(folder.c_str());
+    ctx->ItemInput("##name");
+    ctx->KeyCharsReplace(name);
+    ctx->ItemClick("###accept");
+    ctx->Yield(3);
+}
+
+std::vector<TokenId> ids_of(const Snapshot& s) {
+    std::vector<TokenId> ids;
+    for (const auto& token : s.path->tokens) ids.push_back(token->id);
+    return ids;
+}
+
+void register_kept_as_z(Harness& harness) {
+    add_program_test(harness, "keep_as_z_and_resume", [](ImGuiTestContext* ctx, Harness& h) {
+        generate(ctx, h, "What do gulls eat in winter?", 24);
+        IM_CHECK(wait_until(ctx, kPatience, [&] { return h.snapshot()->sidecar->phase == Phase::ready; }));
+        const ThoughtId exact = h.snapshot()->current;
+        const std::vector<TokenId> ids = ids_of(*h.snapshot());
+        h.window().shell().ui().request_fit_graph = true;
+        ctx->Yield(40);
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->ItemClick(("thought " + std::to_string(exact)).c_str(), ImGuiMouseButton_Right);
+        ctx->ItemClick("//$FOCUSED/Keep as z");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "keep-as-z-menu");
+        ctx->ItemClick("//###Menu_00/###by the sidecar");
+        IM_CHECK(wait_until(ctx, 60, [&] { return decoded(*h.snapshot()) && settled(*h.snapshot()); }));
+        const ThoughtView kept = *decoded(*h.snapshot());
+        IM_CHECK_EQ(h.snapshot()->current, kept.id);
+        IM_CHECK(ids_of(*h.snapshot()) == ids);
+        IM_CHECK_GT(kept.fp16_bytes, 10 * static_cast<double>(kept.z_bytes));
+        IM_CHECK(kept.kl_next >= 0 && kept.kl_next < 0.2);
+
+        set_length(ctx, 6);
+        ctx->ItemClick("//Transcript/Continue");
+        IM_CHECK(wait_until(ctx, 60, [&] {
+            const auto s = h.snapshot();
+            return settled(*s) && s->current != kept.id && s->path->tokens.size() >= ids.size() + 1;
+        }));
+        IM_CHECK_EQ(h.snapshot()->graph->thoughts.back().parent, kept.id);
+        const std::vector<TokenId> said = ids_of(*h.snapshot());
+        h.window().shell().ui().request_fit_graph = true;
+        IM_CHECK(wait_until(ctx, 120, [&] { return !h.snapshot()->status.busy; }));
+        ctx->Yield(40);
+        picture_of_all(ctx, h, "kept-as-z");
+
+        // In a file of its own, and gone on from in another session.
+        const auto folder = std::filesystem::temp_directory_path() / "savepoint-views-z";
+        std::filesystem::remove_all(folder);
+        std::filesystem::create_directories(folder);
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_Z);
+        IM_CHECK(wait_until(ctx, 20, [&] { return h.snapshot()->current == kept.id; }));
+        ctx->MenuClick("//##MainMenuBar/File/Export/z of a thought that is kept as z (safetensors)");
+        choose_file(ctx, "//Export", folder.string(), "gulls.safetensors");
+        const auto file = folder / "gulls.safetensors";
+        IM_CHECK(wait_until(ctx, 20, [&] { return std::filesystem::exists(file); }));
+        IM_CHECK_LT(std::filesystem::file_size(file), static_cast<uintmax_t>(kept.z_bytes) + 2048);
+        discard_session(ctx, h);
+        ctx->MenuClick("//##MainMenuBar/File/Resume from z...");
+        choose_file(ctx, "//Resume from z", folder.string(), "gulls.safetensors");
+        IM_CHECK(wait_until(ctx, 60, [&] { return decoded(*h.snapshot()) && settled(*h.snapshot()); }));
+        IM_CHECK(ids_of(*h.snapshot()) == ids);
+        ctx->ItemClick("//Transcript/Continue");
+        IM_CHECK(wait_until(
+            ctx, 60, [&] { return settled(*h.snapshot()) && h.snapshot()->path->tokens.size() == said.size(); }));
+        IM_CHECK(ids_of(*h.snapshot()) == said);
+        check_no_errors(h);
+        discard_session(ctx, h);
+    });
+}
+
 // -- the tour ----------------------------------------------------------------------------------------------------
 
 void type_and_stream(ImGuiTestContext* ctx, Harness& h) {
@@ -216,6 +300,7 @@ void register_tour(Harness& harness) {
 
 void register_workbench_tests(Harness& harness) {
     register_small(harness);
+    register_kept_as_z(harness);
     register_tour(harness);
 }
 
