@@ -99,7 +99,7 @@ void TrajectoryPanel::draw_group_combo(Frame& frame) {
     }
     tooltip(
         "The layer group whose latents are projected; 'all groups' joins them, each component scaled by its standard "
-        "deviation.");
+        "deviation, or where one z holds the group's state by that of the whole group.");
 }
 
 void TrajectoryPanel::draw_controls(Frame& frame) {

@@ -36,8 +36,11 @@ class HiddenCodec {
                                     int64_t group) const = 0;  // [tokens, groups, c] -> [tokens, group layers, d]
     virtual at::Tensor component_std() const = 0;   // [groups, c], of the fitted set; 0 beyond components(group)
     virtual at::Tensor component_mean() const = 0;  // [groups, c]
-    virtual at::Tensor explained() const = 0;       // [groups, c], fraction of the group's variance, descending
-    virtual double bytes_per_token() const = 0;     // as pack() stores it
+    // What distances between latents are counted in: [groups, c], 0 beyond components(group). Each component's own
+    // deviation; of components that share one metric, in which most hardly move, the root of their mean square.
+    virtual at::Tensor component_unit() const { return component_std(); }
+    virtual at::Tensor explained() const = 0;    // [groups, c], fraction of the group's variance, descending
+    virtual double bytes_per_token() const = 0;  // as pack() stores it
     virtual std::string pack(const at::Tensor& z) const = 0;  // the bytes that a file stores
     virtual at::Tensor unpack(const std::string& bytes, int64_t tokens) const = 0;
     virtual void save(TensorFile& file, nlohmann::json& settings) const = 0;

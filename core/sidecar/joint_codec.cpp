@@ -42,7 +42,10 @@ JointCodec::JointCodec(std::shared_ptr<const TransformCodec> transform, const st
         blocks_.push_back(group.blocks);
         most_ = std::max(most_, group.components());
     }
+    std::vector<at::Tensor> unit;
+    for (const at::Tensor& each : deviation) unit.push_back(each.square().mean().sqrt().expand_as(each));
     std_ = padded(deviation, most_);
+    unit_ = padded(unit, most_);
     explained_ = padded(explained, most_);
 }
 

@@ -33,7 +33,8 @@ class JointCodec final : public HiddenCodec {
     at::Tensor decode_group(const at::Tensor& z, int64_t group) const override;
     at::Tensor component_std() const override { return std_; }
     at::Tensor component_mean() const override { return at::zeros_like(std_); }  // the axes start at the mean
-    at::Tensor explained() const override { return explained_; }                 // of the cost that the metric counts
+    at::Tensor component_unit() const override { return unit_; }
+    at::Tensor explained() const override { return explained_; }          // of the cost that the metric counts
     double bytes_per_token() const override { return bytes_per_token_; }  // mean, of texts outside the transform's fit
     std::string pack(const at::Tensor& z) const override;                 // to the nearest step
     at::Tensor unpack(const std::string& bytes, int64_t tokens) const override;
@@ -59,7 +60,7 @@ class JointCodec final : public HiddenCodec {
     std::shared_ptr<const TransformCodec> transform_;
     std::vector<LayerGroup> blocks_;
     int64_t most_;
-    at::Tensor std_, explained_;  // [groups, most components], 0 beyond a group's own
+    at::Tensor std_, unit_, explained_;  // [groups, most components], 0 beyond a group's own
     double bytes_per_token_;
 };
 

@@ -118,7 +118,7 @@ struct SetMarkThreshold {
 struct SetTrajectory {
     std::vector<ThoughtId> thoughts;
     int64_t group = -1;
-};  // group -1: all groups, standardised; empty: follow the current path
+};  // group -1: all groups, in the units of their distances; empty: follow the current path
 // Maps of many tokens, in the background: Snapshot::projection.
 struct Project {
     ProjectionSettings settings;
@@ -206,8 +206,9 @@ struct LoadSidecar {
 struct NewSession {};
 struct SaveSession {
     std::string folder;
-    std::string view;
-};  // view: the app's own JSON (layout), kept as given
+    std::string view;        // the app's own JSON (layout), kept as given
+    bool exact_rows = true;  // false: keys and values come back by replay (SaveOptions)
+};
 struct OpenSession {
     std::string folder;
 };  // read-only while another process has it open

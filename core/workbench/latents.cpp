@@ -14,15 +14,13 @@ namespace {
 
 constexpr int64_t kFitRows = 512;  // bounds the one step that cannot be cut: an eigendecomposition
 
-// [n, groups, components] -> [n, features]: one group as it is, or all of them in standard deviations. A joint z is
-// counted in steps of one metric everywhere, in which a deviation of its many small components is next to nothing.
+// [n, groups, components] -> [n, features]: one group as it is, or all of them in the units of their distances.
 at::Tensor features(const Desk& desk, const at::Tensor& z, int64_t group) {
     const HiddenCodec& codec = desk.need_sidecar().hidden();
     if (group >= 0) return z.select(1, group).slice(1, 0, codec.components(group)).contiguous();
-    if (desk.need_sidecar().joint()) return z.reshape({z.size(0), -1});
-    const at::Tensor std = codec.component_std();
-    const at::Tensor scaled = (z - codec.component_mean()) / std.clamp_min(1e-20);
-    return at::where(std > 0, scaled, at::zeros_like(scaled)).reshape({z.size(0), -1});
+    const at::Tensor unit = codec.component_unit();
+    const at::Tensor scaled = (z - codec.component_mean()) / unit.clamp_min(1e-20);
+    return at::where(unit > 0, scaled, at::zeros_like(scaled)).reshape({z.size(0), -1});
 }
 
 std::array<float, 3> point(const at::Tensor& row) {

@@ -31,12 +31,9 @@ Flat touched_part(const Sidecar& sidecar, const std::vector<TouchedGroup>& group
     Flat flat;
     for (const TouchedGroup& touched : groups) {
         const int64_t g = touched.group, used = hidden.components(g);
-        if (touched.hidden) {
-            // Components of a joint z share one metric: its length counts, beside the one that is typical.
-            const at::Tensor each = hidden.component_std()[g].slice(0, 0, used);
+        if (touched.hidden)
             flat.add(latent.hidden[row][g].slice(0, 0, used), hidden.component_mean()[g].slice(0, 0, used),
-                     sidecar.joint() ? each.square().mean().sqrt().expand_as(each) : each);
-        }
+                     hidden.component_unit()[g].slice(0, 0, used));
         if (sidecar.joint()) continue;
         const KvCodec& kv = sidecar.kv();
         for (const int64_t block : touched.blocks) {

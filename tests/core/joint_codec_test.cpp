@@ -177,6 +177,12 @@ TEST_CASE("joint: deviations are those of the text that it was fitted on") {
     CHECK(ratio.min().item<double>() > 0.97);
     CHECK(ratio.max().item<double>() < 1.03);
     CHECK(largest(leading.mean(0) / codec()->component_std()[4].slice(0, 0, 40)) < 0.05);
+    // They share one metric: distances count them all alike, by the deviation of the whole group.
+    const at::Tensor unit = codec()->component_unit()[4], own = codec()->component_std()[4];
+    const int64_t used = codec()->components(4);
+    CHECK(unit[0].item<double>() == doctest::Approx(std::sqrt(own.slice(0, 0, used).square().mean().item<double>())));
+    CHECK(same_bits(unit.slice(0, 0, used), unit[0].expand(used)));
+    CHECK(largest(unit.slice(0, used)) == 0);
     const at::Tensor explained = codec()->explained();
     CHECK((explained.slice(1, 0, 100).diff(1, 1) <= 0).all().item<bool>());
     CHECK(explained.sum(1).max().item<double>() <= 1.0001);
