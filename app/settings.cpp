@@ -95,6 +95,7 @@ Settings load_settings(const std::string& folder) {
     if (!(settings.mark_threshold >= 0 && settings.mark_threshold <= 100)) settings.mark_threshold = kMarkThreshold;
     read(all, "memory_budget", settings.memory_budget);
     settings.memory_budget = std::max<int64_t>(settings.memory_budget, -1);
+    read(all, "exact_sessions", settings.exact_sessions);
     std::string colour;
     read(all, "colour", colour);
     settings.colour = colour_from(colour);
@@ -117,7 +118,8 @@ void save_settings(const Settings& settings) {
                       {"closed", settings.closed},
                       {"tour_seen", settings.tour_seen},
                       {"mark_threshold", settings.mark_threshold},
-                      {"memory_budget", settings.memory_budget}};
+                      {"memory_budget", settings.memory_budget},
+                      {"exact_sessions", settings.exact_sessions}};
     std::error_code error;
     fs::create_directories(settings.folder, error);
     write_whole_file((fs::path(settings.folder) / "settings.json").string(),

@@ -20,6 +20,7 @@ struct Settings {
     bool tour_seen = false;
     double mark_threshold = kMarkThreshold;  // anomaly percentile
     int64_t memory_budget = -1;  // bytes of the states of all thoughts; 0: no limit, -1: what the workbench takes
+    bool exact_sessions = true;  // sessions keep exact keys and values; else replay brings them back
     std::string folder;          // where it was read from; empty: nothing is written (tests)
 
     void remember_session(const std::string& session);

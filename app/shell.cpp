@@ -230,6 +230,11 @@ void Shell::draw_file_menu(Frame& frame) {
     ImGui::Separator();
     if (ImGui::MenuItem("Save", "Ctrl+S", false, any)) save();
     if (ImGui::MenuItem("Save as...", "Ctrl+Shift+S", false, any)) save_as();
+    ImGui::MenuItem("Save exact keys and values", nullptr, &settings_.exact_sessions);
+    views::tooltip(
+        "On: a reopened session goes on at once. Off: its files are a hundred times smaller, and states come back by "
+        "running the model on the path again, bit for bit on this machine; what is kept as z is decoded.");
+    ImGui::Separator();
     if (ImGui::MenuItem("Resume from z...", nullptr, false, frame.snapshot.model->phase == Phase::ready))
         resume_from_z();
     views::tooltip(

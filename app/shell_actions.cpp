@@ -84,7 +84,7 @@ void Shell::save_as() {
 void Shell::save_to(const std::string& folder) {
     size_t size = 0;
     const char* layout = ImGui::SaveIniSettingsToMemory(&size);
-    submit_(command::SaveSession{folder, view_json(ui_.colour, std::string(layout, size))});
+    submit_(command::SaveSession{folder, view_json(ui_.colour, std::string(layout, size)), settings_.exact_sessions});
     saving_ = true;
 }
 

@@ -80,7 +80,7 @@ std::vector<ThoughtRecord> records_of(const SessionContents& contents, const Sav
     std::vector<ThoughtRecord> records;
     for (const auto& [id, thought] : contents.graph.thoughts()) {
         bool dropped = false;
-        records.push_back(record_of(thought, shape, options.keep_kv, &dropped));
+        records.push_back(record_of(thought, shape, options.exact_rows, &dropped));
         report.thoughts_without_rows += dropped;
     }
     return records;

@@ -45,7 +45,9 @@ class SessionLock {
 };
 
 struct SaveOptions {
-    bool keep_kv = true;                // exact keys and values: bit for bit rewind after reopening
+    // Exact keys, values and last rows: a reopened session goes on at once. Without them replay brings states back, bit
+    // for bit on the same machine, in the time that it takes to read the path. What is kept as z has none either way.
+    bool exact_rows = true;
     const SessionLock* held = nullptr;  // of this folder; null: taken for the time of saving
 };
 

@@ -168,7 +168,7 @@ TokenBytes token_bytes(const ModelShape& shape) {
     return {sizeof(int32_t), (kScalars + 2 * kCandidates) * f32, kv, kv, shape.d_model * f32};
 }
 
-ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool keep_kv, bool* dropped_rows) {
+ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool exact_rows, bool* dropped_rows) {
     ThoughtRecord record;
     record.thought = outline_of(thought);
     record.tokens = static_cast<int64_t>(thought.tokens.size());
@@ -180,7 +180,8 @@ ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool ke
     if (thought.latent) record.latent_bytes = static_cast<int64_t>(thought.latent->bytes.size());
     if (record.tokens == 0 || thought.latent) return record;
     check_edits(thought, shape);
-    if (keep_kv && thought.rows.has_kv())
+    if (!exact_rows) return record;
+    if (thought.rows.has_kv())
         record.has_kv = storable(thought, thought.rows.key, kv_sizes(shape, record.tokens), "key", dropped_rows) &&
                         storable(thought, thought.rows.value, kv_sizes(shape, record.tokens), "value", dropped_rows);
     if (const at::Tensor last = last_rows(thought.rows); last.defined())

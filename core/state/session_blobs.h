@@ -18,7 +18,7 @@ namespace savepoint {
 
 // Which parts are there, sound and finite. `dropped_rows`: some were not finite. Throws InputError where
 // sizes do not fit the model.
-ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool keep_kv, bool* dropped_rows);
+ThoughtRecord record_of(const Thought& thought, const ModelShape& shape, bool exact_rows, bool* dropped_rows);
 TensorFile segment_of(const Thought& thought, const ThoughtRecord& record, int64_t first, int64_t count);
 // Edits [first, first + count) of the thought.
 TensorFile edits_of(const Thought& thought, size_t first, size_t count);

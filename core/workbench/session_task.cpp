@@ -171,6 +171,7 @@ SaveTask::SaveTask(Desk& desk, command::SaveSession command)
     : Task(TaskKind::session, "Saving " + command.folder),
       desk_(desk),
       folder_(command.folder),
+      exact_rows_(command.exact_rows),
       opened_(desk.session.opened) {
     if (folder_.empty()) throw InputError("choose a folder to save the session in");
     contents_ = std::make_shared<SessionContents>(contents_of(desk, command.view));
@@ -192,8 +193,9 @@ Step SaveTask::step() {
 void SaveTask::begin() {
     lock_ = desk_.hold.take(folder_, true);
     if (opened_ == desk_.session.opened && desk_.session.read_only) desk_.hold.check_unchanged(folder_);
-    const auto work = [contents = contents_, folder = folder_, lock = lock_, report = report_](const Aside::Report&) {
-        *report = save_session(folder, *contents, {.held = lock.get()});
+    const auto work = [contents = contents_, folder = folder_, exact = exact_rows_, lock = lock_,
+                       report = report_](const Aside::Report&) {
+        *report = save_session(folder, *contents, {.exact_rows = exact, .held = lock.get()});
     };
     aside_ = std::make_unique<Aside>(work, desk_.wake);
 }

@@ -32,6 +32,7 @@ class SaveTask : public Task {
 
     Desk& desk_;
     std::string folder_;
+    bool exact_rows_;
     int64_t opened_;  // which session it is a copy of
     std::shared_ptr<const SessionContents> contents_;
     std::shared_ptr<const SessionLock> lock_;  // of the folder

@@ -60,7 +60,7 @@ TEST_CASE("the same by replay where keys, values and last rows are gone, edits i
 TEST_CASE("the same by replay of a session that was saved without keys and values") {
     const toy::Story story = toy::make_story();
     const toy::Folder folder;
-    save_session(folder.path("a.savepoint"), story.contents, {.keep_kv = false});
+    save_session(folder.path("a.savepoint"), story.contents, {.exact_rows = false});
     const SessionContents opened = open_session(folder.path("a.savepoint"));
     CHECK_FALSE(opened.graph.at(story.first).rows.has_kv());
     check_restores(story, opened.graph);

@@ -47,6 +47,30 @@ std::string own_process() { return "process " + std::to_string(::getpid()); }
 
 }  // namespace
 
+TEST_CASE("a session without exact keys and values is small, and goes on as the whole one does") {
+    const TemporaryFolder folder("small");
+    Bench& bench = Bench::shared(false);
+    const ThoughtId id = bench.after(raw("The keeper of the lighthouse wrote down", greedy(16)))->current;
+    const auto goes_on = [&](const std::string& session) {
+        bench.after(command::NewSession{}, true);
+        bench.after(command::OpenSession{session});
+        return ids_of(*bench.after(command::Continue{id, greedy(8)}));
+    };
+    const auto bytes = [](const std::string& session) {
+        uintmax_t sum = 0;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(session))
+            if (entry.is_regular_file()) sum += entry.file_size();
+        return sum;
+    };
+    const std::string whole = folder.file("whole.savepoint"), small = folder.file("small.savepoint");
+    saves(bench, whole);
+    bench.after(command::SaveSession{small, "", false});
+    CHECK(errors_of(*bench.now()) == "");
+    CHECK(bytes(small) < 16384);
+    CHECK(bytes(whole) > 100 * bytes(small));
+    CHECK(goes_on(small) == goes_on(whole));
+}
+
 TEST_CASE("the selected token comes back with the session; older sessions select the last one") {
     const TemporaryFolder folder("selection");
     const std::string session = folder.file("a.savepoint");

@@ -246,6 +246,23 @@ void register_dialogs(Harness& harness) {
         const auto saved = last<command::SaveSession>(h.submitted());
         IM_CHECK_STR_EQ(saved.folder.c_str(), (folder + "/mine.savepoint").c_str());
         IM_CHECK(saved.view.find("layout") != std::string::npos);
+        IM_CHECK(saved.exact_rows);
+    });
+    add(harness, "sessions_without_exact_states", [](ImGuiTestContext* ctx, Harness& h) {
+        auto named = sample_snapshot();
+        named->session.folder = empty_folder("small") + "/a.savepoint";
+        h.show(named);
+        ctx->Yield(2);
+        ctx->MenuClick("//##MainMenuBar/File/Save exact keys and values");
+        IM_CHECK(!h.settings().exact_sessions);
+        ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
+        ctx->Yield(3);
+        IM_CHECK(!last<command::SaveSession>(h.submitted()).exact_rows);
+        app::Settings settings = h.settings();
+        settings.folder = empty_folder("settings-exact");
+        app::save_settings(settings);
+        IM_CHECK(!app::load_settings(settings.folder).exact_sessions);
+        h.settings().exact_sessions = true;
     });
     add(harness, "open_by_double_click", [](ImGuiTestContext* ctx, Harness& h) {
         const std::string folder = empty_folder("open");
