@@ -3,6 +3,7 @@
 #include "core/model/error.h"
 #include "core/state/replay.h"
 #include "core/state/session.h"
+#include "core/workbench/kept_codecs.h"
 
 namespace savepoint::cli {
 
@@ -17,7 +18,21 @@ SessionIdentity identity_of(const OpenModel& model) {
     return identity;
 }
 
-PatchRun thought_run(const OpenModel& model, const ThoughtGraph& graph, ThoughtId thought) {
+// What is kept as z on the path of a thought comes from z, not from replay.
+void decode_latents(const OpenModel& model, ThoughtGraph& graph, ThoughtId path) {
+    for (const PathSpan& span : graph.path(path)) {
+        Thought& thought = graph.edit(span.thought);
+        if (!awaits_decoding(thought)) continue;
+        const KeptCodecs codecs(model.weights, load_fit(model.fit_folder, model.weights).sidecar, model.fit_folder);
+        const LoadedCodec codec = codecs.find(*thought.latent);
+        const ResumedPath resumed =
+            resumed_path(model.transformer, codec, {thought.tokens, *thought.latent, model.weights->sha256()});
+        thought.edits = decoded_edits(resumed.rows, thought.latent->exact_first);
+    }
+}
+
+PatchRun thought_run(const OpenModel& model, ThoughtGraph& graph, ThoughtId thought) {
+    decode_latents(model, graph, thought);
     PatchRun run;
     run.state.ids = graph.path_tokens(thought);
     run.state.rows = replay_path(model.transformer, graph, thought);
@@ -56,7 +71,7 @@ RunPair read_runs(const OpenModel& model, const RunArguments& arguments) {
         if (arguments.a < 0 || arguments.b < 0)
             throw InputError("--a, --b: the ids of two thoughts are needed; `savepoint session export` lists them");
         const SessionIdentity identity = identity_of(model);
-        const SessionContents contents = open_session(arguments.session, &identity);
+        SessionContents contents = open_session(arguments.session, &identity);
         runs.a = thought_run(model, contents.graph, arguments.a);
         runs.b = thought_run(model, contents.graph, arguments.b);
     } else {
@@ -80,7 +95,8 @@ StateRun read_run(const OpenModel& model, const OneRunArguments& arguments) {
     if (!arguments.text.empty()) return text_run(model, arguments.text, arguments.chat).state;
     if (arguments.thought < 0) throw InputError("--thought: the id of a thought is needed");
     const SessionIdentity identity = identity_of(model);
-    return thought_run(model, open_session(arguments.session, &identity).graph, arguments.thought).state;
+    SessionContents contents = open_session(arguments.session, &identity);
+    return thought_run(model, contents.graph, arguments.thought).state;
 }
 
 TokenId one_token(const OpenModel& model, const std::string& text, const char* option) {

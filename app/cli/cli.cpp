@@ -97,7 +97,10 @@ std::shared_ptr<const Weights> load_weights(const Common& common) {
 }  // namespace
 
 OpenModel::OpenModel(const Common& common)
-    : weights(load_weights(common)), tokenizer(common.model), transformer(weights, open_device(common.device)) {}
+    : weights(load_weights(common)),
+      tokenizer(common.model),
+      transformer(weights, open_device(common.device)),
+      fit_folder(cli::fit_folder(common, weights->sha256())) {}
 
 std::string fit_folder(const Common& common, const std::string& model_sha256) {
     return common.data_folder + "/" + model_sha256.substr(0, 16);

@@ -64,6 +64,7 @@ struct OpenModel {
     std::shared_ptr<const Weights> weights;
     Tokenizer tokenizer;
     Transformer transformer;
+    std::string fit_folder;  // where what is fitted for it is kept
 };
 // The stored fit of this model; throws Error that says how to make one when there is none.
 ReferenceFit::Result stored_fit(const Common& common, const std::shared_ptr<const Weights>& weights);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "app/cli/causal_runs.h"
@@ -94,6 +95,35 @@ int resume(const Common& common, const ResumeArguments& arguments) {
     return 0;
 }
 
+struct KeepArguments {
+    std::string session, codec;
+    ThoughtId thought = 0;
+};
+
+// In the session itself, as Keep as z does in the window.
+int keep(const Common& common, const KeepArguments& arguments) {
+    const auto workbench = open_workbench(common, false);
+    workbench->submit(command::OpenSession{arguments.session});
+    finish(*workbench);
+    workbench->submit(command::KeepAsLatent{arguments.thought, arguments.codec});
+    const auto snapshot = finish(*workbench);
+    const auto& thoughts = snapshot->graph->thoughts;
+    const ThoughtView& kept = *std::find_if(thoughts.begin(), thoughts.end(),
+                                            [&](const ThoughtView& t) { return t.id == snapshot->current; });
+    workbench->submit(command::SaveSession{arguments.session, snapshot->session.view});
+    finish(*workbench);
+    if (common.json)
+        print_json({{"thought", kept.id},
+                    {"codec", kept.codec},
+                    {"z_bytes", kept.z_bytes},
+                    {"fp16_bytes", kept.fp16_bytes},
+                    {"kl_next", kept.kl_next}});
+    else
+        std::cout << "thought " << kept.id << ": " << kept.detail << "; KL of the next token "
+                  << shown(kept.kl_next, "%.5f") << " nats\n";
+    return 0;
+}
+
 }  // namespace
 
 void add_latent(Registry registry) {
@@ -109,6 +139,16 @@ void add_latent(Registry registry) {
         save_command->add_option("--out", arguments->out, "File to write, .safetensors")->required();
         save_command->callback([registry, arguments] {
             registry.chosen = [&common = registry.common, arguments] { return save(common, *arguments); };
+        });
+    }
+    {
+        auto arguments = std::make_shared<KeepArguments>();
+        CLI::App* keep_command = add_command(inner, "keep", "Keep a thought of a session as z, in a thought beside it");
+        keep_command->add_option("--session", arguments->session, "Session folder")->required();
+        keep_command->add_option("--thought", arguments->thought, "Thought id")->required();
+        keep_command->add_option("--codec", arguments->codec, "Name of a compared codec; else the default sidecar");
+        keep_command->callback([registry, arguments] {
+            registry.chosen = [&common = registry.common, arguments] { return keep(common, *arguments); };
         });
     }
     auto arguments = std::make_shared<ResumeArguments>();

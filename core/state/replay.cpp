@@ -12,6 +12,7 @@ namespace savepoint {
 namespace {
 
 constexpr int64_t kSpareTokens = 64;
+constexpr int64_t kPrefillChunk = 128;
 constexpr int32_t kMostThreads = 256;  // a file may ask for any number
 
 int64_t length_of(const std::vector<PathSpan>& path) {
@@ -94,6 +95,10 @@ StateRows replay_span(const Transformer& model, KvCache& cache, const Thought& t
 ThreadsOf::ThreadsOf(const ExecutionShape& shape) : before_(threads()) { use_threads(shape.threads); }
 
 ThreadsOf::~ThreadsOf() { use_threads(before_); }
+
+ExecutionShape execution_shape(const Transformer& model, int64_t prefilled) {
+    return {prefilled, kPrefillChunk, threads(), model.device().is_cpu() ? "cpu" : "cuda"};
+}
 
 std::vector<Pass> passes_of(const Thought& thought) {
     if (awaits_decoding(thought))

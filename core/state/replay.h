@@ -20,6 +20,9 @@ struct Pass {
 };
 std::vector<Pass> passes_of(const Thought& thought);
 
+// Of a thought that this process runs, in the chunks and by the threads that it uses.
+ExecutionShape execution_shape(const Transformer& model, int64_t prefilled);
+
 // The number of threads that a thought was made with, for as long as this lives: sums are cut differently
 // for another number, which changes their last bits. One at a time.
 class ThreadsOf {

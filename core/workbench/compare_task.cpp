@@ -12,7 +12,7 @@ CompareTask::CompareTask(Desk& desk, RateDistortionSettings settings)
       desk_(desk),
       settings_(std::move(settings)),
       job_(desk.transformer(), desk.tokenizer(), settings_) {
-    folder_ = codec_folder(desk);
+    folder_ = codec_folder(desk.fit_folder);
     publish(Phase::working);
 }
 

@@ -4,23 +4,13 @@
 
 #include <algorithm>
 
-#include "core/model/device.h"
 #include "core/model/sampler.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
 namespace {
 
-constexpr int64_t kChunk = 128;
 constexpr int64_t kCandidates = 10;
-
-ExecutionShape shape_of(const Transformer& model) {
-    ExecutionShape shape;
-    shape.chunk = kChunk;
-    shape.threads = threads();
-    shape.device = model.device().is_cpu() ? "cpu" : "cuda";
-    return shape;
-}
 
 std::vector<Pass> passes_for(Thought& planned, const GenerationPlan& plan) {
     planned.tokens = plan.given;
@@ -39,7 +29,7 @@ GenerationTask::GenerationTask(Desk& desk, GenerationPlan plan)
       before_(desk.current),
       look_at_(plan.look_at),
       selected_before_(desk.selected) {
-    plan.thought.shape = planned_.shape = shape_of(desk.transformer());
+    plan.thought.shape = planned_.shape = execution_shape(desk.transformer(), 0);
     passes_ = passes_for(planned_, plan);
     id_ = desk_.graph.add(std::move(plan.thought));
     desk_.generating = id_;

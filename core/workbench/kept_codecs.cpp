@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "core/model/error.h"
-#include "core/workbench/desk.h"
 #include "core/workbench/stored_codecs.h"
 
 namespace savepoint {
@@ -40,13 +39,12 @@ std::string file_with(const std::string& folder, const std::string& digest) {
 
 }  // namespace
 
-KeptCodecs::KeptCodecs(const Desk& desk)
-    : weights_(desk.need_model().weights),
-      sidecar_(desk.fit.sidecar),
-      shelf_(desk.codecs),
-      compared_(codec_folder(desk)) {
-    if (desk.fit_folder.empty()) throw InputError("there is no data folder in which the codec of a z could be kept");
-    kept_ = (fs::path(desk.fit_folder) / "kept").string();
+KeptCodecs::KeptCodecs(std::shared_ptr<const Weights> weights, std::shared_ptr<const Sidecar> sidecar,
+                       const std::string& fit_folder, CodecShelf compared)
+    : weights_(std::move(weights)), sidecar_(std::move(sidecar)), shelf_(std::move(compared)) {
+    if (fit_folder.empty()) throw InputError("there is no data folder in which the codec of a z could be kept");
+    kept_ = (fs::path(fit_folder) / "kept").string();
+    stored_ = codec_folder(fit_folder);
 }
 
 std::string KeptCodecs::path(const std::string& digest) const {
@@ -87,7 +85,7 @@ LoadedCodec KeptCodecs::keep_written(const RunCodec& codec) const {
 LoadedCodec KeptCodecs::find(const StoredLatent& z) const {
     if (sidecar_ && sidecar_->hash() == z.codec_digest) return latent_codec(*sidecar_);
     std::string file = path(z.codec_digest);
-    if (!fs::exists(file)) file = file_with(compared_, z.codec_digest);
+    if (!fs::exists(file)) file = file_with(stored_, z.codec_digest);
     if (file.empty())
         throw FileError(path(z.codec_digest),
                         "is missing: the codec \"" + z.codec +

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/model/sampler.h"
 #include "core/workbench/desk.h"
@@ -16,19 +15,12 @@ namespace savepoint {
 namespace {
 
 constexpr int64_t kExactFirst = 4;
-constexpr int64_t kChunk = 128;
+
+KeptCodecs kept_codecs(const Desk& desk) {
+    return {desk.need_model().weights, desk.fit.sidecar, desk.fit_folder, desk.codecs};
+}
 
 std::string kilobytes(double bytes) { return fixed(bytes / 1000, bytes < 1e5 ? 1 : 0) + " kB"; }
-
-// How resumed_path ran the model, so that replay does the same.
-ExecutionShape shape_of(const Transformer& model, int64_t exact_first) {
-    ExecutionShape shape;
-    shape.prefilled = exact_first;
-    shape.chunk = kChunk;
-    shape.threads = threads();
-    shape.device = model.device().is_cpu() ? "cpu" : "cuda";
-    return shape;
-}
 
 std::vector<TokenStats> path_stats(const ThoughtGraph& graph, ThoughtId thought) {
     std::vector<TokenStats> all;
@@ -69,7 +61,7 @@ LatentTask::LatentTask(Desk& desk, const command::KeepAsLatent& command)
     thought.provenance = {{"from", command.thought}};
     if (first.provenance.contains("prompt")) thought.provenance["prompt"] = first.provenance["prompt"];
     result_->from = "thought " + std::to_string(command.thought);
-    const auto work = [model = desk.model, codecs = KeptCodecs(desk), name = command.codec, ids, rows,
+    const auto work = [model = desk.model, codecs = kept_codecs(desk), name = command.codec, ids, rows,
                        result = result_](const Aside::Report& report) {
         const LoadedCodec codec = codecs.keep(name);
         report(0.4);
@@ -91,7 +83,7 @@ LatentTask::LatentTask(Desk& desk, const command::ResumeLatent& command)
     : Task(TaskKind::asked, "Resuming " + command.path), desk_(desk), result_(std::make_shared<Result>()) {
     result_->from = command.path;
     result_->thought.provenance = {{"file", command.path}};
-    const auto work = [model = desk.model, codecs = KeptCodecs(desk), path = command.path,
+    const auto work = [model = desk.model, codecs = kept_codecs(desk), path = command.path,
                        result = result_](const Aside::Report& report) {
         result->saved = read_latent(path);
         const Transformer own(model->weights, model->transformer->device());
@@ -127,7 +119,7 @@ void LatentTask::add_thought() {
     thought.tokens = result_->saved.tokens;
     thought.latent = std::make_shared<const StoredLatent>(z);
     thought.rows = result_->resumed.rows;
-    thought.shape = shape_of(desk_.transformer(), z.exact_first);
+    thought.shape = execution_shape(desk_.transformer(), z.exact_first);  // as resumed_path ran the model
     // What the model says after the last token now; all before were said on the way there.
     const Distribution next = describe(result_->resumed.logits, 10);
     thought.stats.back().entropy = next.entropy;
@@ -181,7 +173,7 @@ void DecodeTask::begin() {
     one_ = std::make_shared<One>();
     one_->id = thought.id;
     one_->saved = {thought.tokens, *thought.latent, desk_.need_model().weights->sha256()};
-    const auto work = [model = desk_.model, codecs = KeptCodecs(desk_), one = one_](const Aside::Report&) {
+    const auto work = [model = desk_.model, codecs = kept_codecs(desk_), one = one_](const Aside::Report&) {
         const LoadedCodec codec = codecs.find(one->saved.z);
         const Transformer own(model->weights, model->transformer->device());
         one->rows = resumed_path(own, codec, one->saved).rows;

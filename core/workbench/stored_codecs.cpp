@@ -41,15 +41,15 @@ bool learned(const Stored& one) { return one.view.kind == "learned"; }
 
 }  // namespace
 
-std::string codec_folder(const Desk& desk) {
-    return desk.fit_folder.empty() ? std::string() : (std::filesystem::path(desk.fit_folder) / "codecs").string();
+std::string codec_folder(const std::string& fit_folder) {
+    return fit_folder.empty() ? std::string() : (std::filesystem::path(fit_folder) / "codecs").string();
 }
 
 void show_stored_codecs(Desk& desk) {
     desk.codecs.clear();
     desk.publisher.set_rate_distortion(nullptr);
     desk.publisher.set_codec_trial(nullptr);
-    const std::string folder = codec_folder(desk);
+    const std::string folder = codec_folder(desk.fit_folder);
     if (folder.empty()) return;
     const std::vector<Stored> all = stored_codecs(desk, folder);
     const auto newest = std::find_if_not(all.begin(), all.end(), learned);

@@ -62,11 +62,7 @@ void export_curves(ImGuiTestContext* ctx, const std::vector<ScoreCurve>& curves)
     std::filesystem::create_directories(folder);
     ctx->ItemClick("//Experiments/Export");
     ctx->ItemClick("//$FOCUSED/Score by token (CSV)");
-    ctx->Yield(3);
-    ctx->SetRef("//Export the experiment");
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(folder.string().c_str());
-    ctx->ItemClick("###accept");
+    choose_file(ctx, "//Export the experiment", folder.string());
     const std::string path = (folder / "injection.csv").string();
     IM_CHECK(wait_until(ctx, 60, [&] { return std::filesystem::exists(path); }));
     std::ifstream file(path);

@@ -97,6 +97,19 @@ bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool(
     return true;
 }
 
+void choose_file(ImGuiTestContext* ctx, const char* dialog, const std::string& folder, const char* name) {
+    ctx->Yield(3);
+    ctx->SetRef(dialog);
+    ctx->ItemInput("##folder");
+    ctx->KeyCharsReplaceEnter(folder.c_str());
+    if (*name != 0) {
+        ctx->ItemInput("##name");
+        ctx->KeyCharsReplace(name);
+    }
+    ctx->ItemClick("###accept");
+    ctx->Yield(3);
+}
+
 void picture_of_all(ImGuiTestContext* ctx, Harness& harness, const std::string& name) {
     ctx->Yield(4);
     harness.take_picture(name);

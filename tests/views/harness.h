@@ -59,6 +59,8 @@ void register_portrait(Harness& harness, const std::string& name);  // a picture
 
 // Frames until `condition`, or false after `seconds`.
 bool wait_until(ImGuiTestContext* ctx, double seconds, const std::function<bool()>& condition);
+// In a file dialog that has just been asked for; an empty name keeps the one that is offered.
+void choose_file(ImGuiTestContext* ctx, const char* dialog, const std::string& folder, const char* name = "");
 void picture_of_all(ImGuiTestContext* ctx, Harness& harness, const std::string& name);
 
 template <class T>

@@ -80,14 +80,7 @@ void export_to(ImGuiTestContext* ctx, const char* entry, const char* dialog, con
                const char* name) {
     ctx->ItemClick("//Projection/Export");
     ctx->ItemClick((std::string("//$FOCUSED/") + entry).c_str());
-    ctx->Yield(3);
-    ctx->SetRef(dialog);
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(folder.c_str());
-    ctx->ItemInput("##name");
-    ctx->KeyCharsReplace(name);
-    ctx->ItemClick("###accept");
-    ctx->Yield(3);
+    choose_file(ctx, dialog, folder, name);
     ctx->SetRef("//Projection");
 }
 

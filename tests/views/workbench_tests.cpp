@@ -90,17 +90,6 @@ const ThoughtView* decoded(const Snapshot& s) {
     return nullptr;
 }
 
-void choose_file(ImGuiTestContext* ctx, const char* dialog, const std::string& folder, const char* name) {
-    ctx->Yield(3);
-    ctx->SetRef(dialog);
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(folder.c_str());
-    ctx->ItemInput("##name");
-    ctx->KeyCharsReplace(name);
-    ctx->ItemClick("###accept");
-    ctx->Yield(3);
-}
-
 std::vector<TokenId> ids_of(const Snapshot& s) {
     std::vector<TokenId> ids;
     for (const auto& token : s.path->tokens) ids.push_back(token->id);
@@ -264,13 +253,7 @@ void save_by_dialog(ImGuiTestContext* ctx, Harness& h) {
     std::filesystem::remove_all(session_folder());
     std::filesystem::create_directories(session_folder());
     ctx->KeyPress(ImGuiMod_Ctrl | ImGuiKey_S);
-    ctx->Yield(3);
-    ctx->SetRef("//Save session");
-    ctx->ItemInput("##folder");
-    ctx->KeyCharsReplaceEnter(session_folder().c_str());
-    ctx->ItemInput("##name");
-    ctx->KeyCharsReplace("tour");
-    ctx->ItemClick("###accept");
+    choose_file(ctx, "//Save session", session_folder(), "tour");
     IM_CHECK(
         wait_until(ctx, 60, [&] { return !h.snapshot()->session.modified && !h.snapshot()->session.folder.empty(); }));
     IM_CHECK(std::filesystem::exists(session_folder() + "/tour.savepoint/manifest.json"));
