@@ -41,7 +41,8 @@ at::Tensor learned_context(const LearnedCodec::Parts& parts, size_t group, const
     };
     std::vector<at::Tensor> seen;
     if (settings.from_token) seen.push_back(embeddings);
-    if (settings.from_below) seen.push_back(below.defined() ? seen_of(below, group - 1) : at::zeros({rows, width}));
+    if (settings.from_below)
+        seen.push_back(below.defined() ? seen_of(below, group - 1) : at::zeros({rows, width}, embeddings.options()));
     if (settings.recurrent) seen.push_back(seen_of(before, group));
     return at::cat(seen, 1);
 }

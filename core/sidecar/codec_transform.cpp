@@ -40,7 +40,7 @@ at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::T
 at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
     const at::Tensor r = rows.contiguous();
     const int64_t count = r.size(0), columns = r.size(1);
-    if (count < kFewRows || r.requires_grad()) return at::matmul(r, matrix);
+    if (count < kFewRows || r.requires_grad() || !r.is_cpu()) return at::matmul(r, matrix);
     std::vector<int64_t> end(static_cast<size_t>(count)), order(end.size());
     for (int64_t t = 0; t < count; ++t) {
         const float* row = r.const_data_ptr<float>() + t * columns;
@@ -93,6 +93,16 @@ void TransformCodec::prepare() {
         group.short_decode = group.decode.to(at::kBFloat16);
         if (group.predict.defined()) group.short_predict = group.predict.t().to(at::kBFloat16).contiguous();
     }
+}
+
+std::shared_ptr<const TransformCodec> TransformCodec::on(const c10::Device& device) const {
+    std::vector<Group> moved = groups_;
+    for (Group& group : moved)
+        for (at::Tensor* part : {&group.encode, &group.decode, &group.mean, &group.predict, &group.context_mean})
+            if (part->defined()) *part = part->to(device);
+    TransformSettings settings = settings_;
+    if (!device.is_cpu()) settings.bfloat16 = false;
+    return std::make_shared<TransformCodec>(features_, settings, std::move(moved), step_, name_, importance_);
 }
 
 BlockFeatures::Distinct TransformCodec::predicted_from(std::span<const TokenId> tokens) const {

@@ -63,6 +63,9 @@ class TransformCodec final : public RunCodec {
     StateRows decode(const std::string& bytes, std::span<const TokenId> tokens, int64_t first_position) const override;
     void save(TensorFile& file, nlohmann::json& settings) const override;
 
+    // The same with its matrices on another device, for the parts below: whole runs are coded on the CPU.
+    std::shared_ptr<const TransformCodec> on(const c10::Device& device) const;
+
     const BlockFeatures& features() const { return *features_; }
     const std::vector<Group>& groups() const { return groups_; }
     double step() const { return step_; }

@@ -19,10 +19,10 @@ at::Tensor gated(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& 
 }
 
 // -slope (t - s) for s <= t, and -inf for the tokens to come: [heads, tokens, tokens].
-at::Tensor alibi(int64_t heads, int64_t tokens) {
-    const at::Tensor place = at::arange(tokens, at::kFloat);
+at::Tensor alibi(int64_t heads, int64_t tokens, const at::TensorOptions& options) {
+    const at::Tensor place = at::arange(tokens, options);
     const at::Tensor distance = place.unsqueeze(1) - place.unsqueeze(0);
-    const at::Tensor slopes = at::pow(2.0, -8.0 * at::arange(1, heads + 1, at::kFloat) / static_cast<double>(heads));
+    const at::Tensor slopes = at::pow(2.0, -8.0 * at::arange(1, heads + 1, options) / static_cast<double>(heads));
     const at::Tensor bias = -slopes.view({heads, 1, 1}) * distance;
     return bias.masked_fill(distance < 0, -std::numeric_limits<float>::infinity());
 }
@@ -30,7 +30,7 @@ at::Tensor alibi(int64_t heads, int64_t tokens) {
 // Row t of the result is row t - 1 of x; row 0 is zeros.
 at::Tensor delayed(const at::Tensor& x, int64_t tokens) {
     const int64_t count = x.size(1), kept = std::max<int64_t>(count - tokens, 0);
-    return at::cat({at::zeros({x.size(0), count - kept, x.size(2)}), x.slice(1, 0, kept)}, 1);
+    return at::cat({at::zeros({x.size(0), count - kept, x.size(2)}, x.options()), x.slice(1, 0, kept)}, 1);
 }
 
 }  // namespace
@@ -81,6 +81,11 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
     }
 }
 
+void LatentNetwork::to(const c10::Device& device) {
+    for (auto& [name, value] : parameters_) value = value.detach().to(device);
+    for (at::Tensor& d : shape_.deviation) d = d.to(device);
+}
+
 std::string LatentNetwork::of(size_t group, const char* role) const {
     return "network." + std::to_string(unified() ? 0 : group) + "." + role;
 }
@@ -100,7 +105,7 @@ at::Tensor LatentNetwork::attended(size_t group, const at::Tensor& x, const char
     };
     const at::Tensor q = heads_of(".q"), k = heads_of(".k"), v = heads_of(".v");
     at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(q.size(3)));
-    if (causal) scores = scores + alibi(heads, tokens);
+    if (causal) scores = scores + alibi(heads, tokens, x.options());
     const at::Tensor z = at::matmul(at::softmax(scores, -1), v).transpose(1, 2).flatten(2);
     return at::linear(z, weight(group, (prefix + ".out").c_str()));
 }

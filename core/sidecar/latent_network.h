@@ -56,6 +56,8 @@ class LatentNetwork {
     bool in_words() const { return settings_.quantizer == "vq"; }
     ProductCodes codes(size_t group) const;  // in_words(): what learn() changes is the network's own
 
+    void to(const c10::Device& device);  // parameters, as leaves without gradients, and deviations
+
     Parameters& parameters() { return parameters_; }
     const Parameters& parameters() const { return parameters_; }
     const LearnedSettings& settings() const { return settings_; }

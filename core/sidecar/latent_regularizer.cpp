@@ -36,14 +36,15 @@ bool is_regularizer(const std::string& name) { return name == "rate" || name == 
 RegularizedLatent regularized_latent(const std::string& regularizer, const at::Tensor& z, const at::Tensor& log_spread,
                                      double dead_zone, at::Generator* noise) {
     const at::Tensor rounded = z + (round_to_steps(z, dead_zone) - z).detach();
+    const auto drawn = [&](const at::Tensor& on_cpu) { return on_cpu.to(z.device()); };  // the same on every device
     if (regularizer == "rate") {
-        const at::Tensor rate = nats(noise ? z + (at::rand(z.sizes(), *noise) - 0.5) : rounded, log_spread);
+        const at::Tensor rate = nats(noise ? z + (drawn(at::rand(z.sizes(), *noise)) - 0.5) : rounded, log_spread);
         return {rounded, rate, rate.detach()};
     }
     const at::Tensor rate = nats(rounded.detach(), log_spread.detach());
     const at::Tensor deviation = log_spread.exp() * kDeviationOfLogistic;
     if (regularizer == "l2") return {rounded, (z / deviation.detach()).square().sum(-1) / 2, rate};
-    const at::Tensor sample = noise ? z + at::randn(z.sizes(), *noise) * std::sqrt(kRoundingVariance) : rounded;
+    const at::Tensor sample = noise ? z + drawn(at::randn(z.sizes(), *noise)) * std::sqrt(kRoundingVariance) : rounded;
     return {sample, divergence_from_prior(z, deviation), rate};
 }
 

@@ -45,8 +45,15 @@ struct NetworkTrainer::Pass {
 
 NetworkTrainer::NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts,
                                std::shared_ptr<LatentNetwork> network, const TrainingSettings& settings)
-    : model_(model), parts_(std::move(parts)), network_(std::move(network)), settings_(settings) {
+    : model_(model),
+      device_(model.device()),
+      parts_(std::move(parts)),
+      network_(std::move(network)),
+      settings_(settings) {
     parts_.network = network_;
+    parts_.transform = parts_.transform->on(device_);
+    for (at::Tensor& deviation : parts_.deviation) deviation = deviation.to(device_);
+    network_->to(device_);
     // The prior begins with the coefficients' own spread.
     for (size_t g = 0; g < network_->deviation().size(); ++g)
         network_->parameters().at("group." + std::to_string(g) + ".spread") =
@@ -93,7 +100,8 @@ at::Tensor NetworkTrainer::divergence(const TrainingBatch& batch, const std::vec
     for (int64_t i = 0; i < count; ++i) {
         const auto& ids = batch.ids[static_cast<size_t>(i)];
         std::vector<at::Tensor> own;
-        for (const at::Tensor& block : blocks) own.push_back(block.slice(0, i * length, (i + 1) * length));
+        for (const at::Tensor& block : blocks)
+            own.push_back(block.slice(0, i * length, (i + 1) * length).to(at::kCPU));  // where the model's maps are
         const StateRows decoded = parts_.transform->features().rows(
             own, std::span(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(length)));
         const StateRows exact = batch.rows.slice(i * settings_.prefix, settings_.prefix);
@@ -122,7 +130,7 @@ at::Tensor NetworkTrainer::features_before(const at::Tensor& exact, double own_s
     const at::NoGradGuard no_grad;
     const at::Tensor own = decode(exact);
     if (!noise || own_share >= 1) return own;
-    return at::where(at::rand({exact.size(0), 1}, *noise) < own_share, own, exact);
+    return at::where(at::rand({exact.size(0), 1}, *noise).to(device_) < own_share, own, exact);
 }
 
 NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t groups, bool with_kl, double own_share,
@@ -134,8 +142,10 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     const StateRows rows = without_first(batch.rows, count, first);
     std::vector<TokenId> tokens;
     for (const auto& ids : batch.ids) tokens.insert(tokens.end(), ids.begin() + first, ids.begin() + settings_.prefix);
-    const at::Tensor embeddings = transform.features().embeddings(tokens);
-    const BlockFeatures::Distinct distinct = transform.predicted_from(tokens);
+    const at::Tensor embeddings = transform.features().embeddings(tokens).to(device_);
+    BlockFeatures::Distinct distinct = transform.predicted_from(tokens);
+    for (at::Tensor* part : {&distinct.embeddings, &distinct.which})
+        if (part->defined()) *part = part->to(device_);
     const bool has_context = learned_context_size(network_->settings(), transform.features()) > 0;
 
     Pass pass;
@@ -148,11 +158,11 @@ NetworkTrainer::Pass NetworkTrainer::pass(const TrainingBatch& batch, size_t gro
     };
     for (size_t g = 0; g < groups; ++g) {
         const auto& group = transform.groups()[g];
-        const at::Tensor x = transform.features_of(group, rows);
+        const at::Tensor x = transform.features_of(group, rows).to(device_);
         linears.push_back(transform.prediction(group, distinct, below));
         coefficients.push_back(rows_of(transform.coefficients(group, x, linears[g]), count, length));
         const at::Tensor coarser = token_coarser(batch.coarser, g);
-        steps.push_back(coarser.defined() ? rows_of(relative_steps(coarser), count, length) : coarser);
+        steps.push_back(coarser.defined() ? rows_of(relative_steps(coarser).to(device_), count, length) : coarser);
         LatentNetwork::Context context;
         if (has_context) {
             const auto context_after = [&](const at::Tensor& features_before) {
@@ -230,7 +240,7 @@ void NetworkTrainer::step(double learning_rate) {
             gradients.push_back(value.grad() * scale);
             first.push_back(first_moments_.at(name));
             second.push_back(second_moments_.at(name));
-            steps.push_back(at::scalar_tensor(steps_, at::kFloat));
+            steps.push_back(at::scalar_tensor(steps_, value.options()));
         }
         if (values.empty()) continue;
         at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, 0.9, 0.98,
@@ -267,15 +277,16 @@ void NetworkTrainer::restore(const Parameters& parameters) {
 
 std::shared_ptr<const LatentNetwork> NetworkTrainer::as_stored() const {
     auto copy = std::make_shared<LatentNetwork>(*network_);
-    for (auto& [name, value] : copy->parameters()) value = value.detach().to(at::kHalf).to(at::kFloat);
+    copy->to(at::kCPU);
+    for (auto& [name, value] : copy->parameters()) value = value.to(at::kHalf).to(at::kFloat);
     return copy;
 }
 
 void NetworkTrainer::save(TensorFile& file) const {
     for (const auto& [name, value] : network_->parameters()) {
-        file.tensors["parameter." + name] = value.detach().clone();
-        file.tensors["first." + name] = first_moments_.at(name).clone();
-        file.tensors["second." + name] = second_moments_.at(name).clone();
+        file.tensors["parameter." + name] = value.detach().cpu().clone();
+        file.tensors["first." + name] = first_moments_.at(name).cpu().clone();
+        file.tensors["second." + name] = second_moments_.at(name).cpu().clone();
     }
     file.tensors["steps"] = at::full({1}, steps_, at::kFloat);
     file.tensors["kl_scale"] = at::full({1}, kl_scale_, at::kFloat);

@@ -30,6 +30,7 @@ struct PassCost {
 // above.
 class NetworkTrainer {
    public:
+    // On the model's device, to which the network is moved.
     NetworkTrainer(const Transformer& model, LearnedCodec::Parts parts, std::shared_ptr<LatentNetwork> network,
                    const TrainingSettings& settings);
 
@@ -66,6 +67,7 @@ class NetworkTrainer {
     at::Tensor divergence(const TrainingBatch& batch, const std::vector<at::Tensor>& blocks) const;
 
     const Transformer& model_;
+    c10::Device device_;
     LearnedCodec::Parts parts_;
     std::shared_ptr<LatentNetwork> network_;
     TrainingSettings settings_;

@@ -45,7 +45,7 @@ ProductCodes ProductCodes::empty(const at::Tensor& deviation) {
 }
 
 at::Tensor ProductCodes::chosen(const at::Tensor& z) const {
-    at::Tensor out = at::empty({z.size(0), runs()}, at::kLong);
+    at::Tensor out = at::empty({z.size(0), runs()}, z.options().dtype(at::kLong));
     const at::Tensor rates = nats();
     each_run(ends, [&](int64_t run, int64_t from, int64_t to) {
         const at::Tensor book = words.slice(1, from, to);
@@ -58,7 +58,7 @@ at::Tensor ProductCodes::chosen(const at::Tensor& z) const {
 }
 
 at::Tensor ProductCodes::values(const at::Tensor& chosen) const {
-    at::Tensor out = at::empty({chosen.size(0), words.size(1)});
+    at::Tensor out = at::empty({chosen.size(0), words.size(1)}, words.options());
     each_run(ends, [&](int64_t run, int64_t from, int64_t to) {
         out.slice(1, from, to).copy_(words.slice(1, from, to).index_select(0, chosen.select(1, run)));
     });
@@ -75,7 +75,7 @@ void ProductCodes::learn(const at::Tensor& z, const at::Tensor& chosen, at::Gene
         count.mul_(kKept).add_(one.sum(0), 1 - kKept);
         const at::Tensor dead = count < kHardlyUsed * even;
         book.copy_(sums / count.clamp_min(1e-9).unsqueeze(1));
-        const at::Tensor drawn = at::randint(z.size(0), {kWords}, generator, at::kLong);
+        const at::Tensor drawn = at::randint(z.size(0), {kWords}, generator, at::kLong).to(z.device());
         book.copy_(at::where(dead.unsqueeze(1), given.index_select(0, drawn), book));
         count.copy_(at::where(dead, at::full_like(count, even * (1 - kKept)), count));
     });

@@ -1,5 +1,6 @@
 #include <filesystem>
 
+#include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/sidecar/codec_training.h"
 #include "tests/core/model_fixture.h"
@@ -40,4 +41,21 @@ TEST_CASE("a training goes on from its checkpoint to the very same losses and co
     CodecTraining foreign(shared_model(), shared_tokenizer(), other);
     CHECK_THROWS_AS(foreign.load_checkpoint(path), FileError);
     std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a training on CUDA follows the one on the CPU") {
+    if (devices().size() < 2) {
+        MESSAGE("skipped: no CUDA device");
+        return;
+    }
+    const Transformer there(shared_weights(), open_device("cuda"));
+    CodecTraining here(shared_model(), shared_tokenizer(), small_training()),
+        far(there, shared_tokenizer(), small_training());
+    while (!here.done()) here.step();
+    while (!far.done()) far.step();
+    REQUIRE(far.curve().size() == here.curve().size());
+    for (size_t i = 0; i < here.curve().size(); ++i) {
+        CHECK(far.curve()[i].loss == doctest::Approx(here.curve()[i].loss).epsilon(0.02));
+        CHECK(far.curve()[i].held_out_kl == doctest::Approx(here.curve()[i].held_out_kl).epsilon(0.1));
+    }
 }
