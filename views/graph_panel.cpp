@@ -67,20 +67,11 @@ std::string facts_of(const ThoughtView& thought) {
     return facts + formatted(" \xC2\xB7 %.2f nats", thought.mean_log_probability);
 }
 
-// Bytes and error say more of a z than where it begins, which is always at 0.
+// Bytes and measured error say more of a z than how long it is.
 std::string facts_of_z(const ThoughtView& thought) {
-    std::string facts =
-        std::to_string(thought.tokens) + " tokens \xC2\xB7 " + format_bytes(static_cast<double>(thought.z_bytes));
+    std::string facts = "z " + format_bytes(static_cast<double>(thought.z_bytes));
     if (!std::isnan(thought.kl_next)) facts += formatted(" \xC2\xB7 KL %.4f", thought.kl_next);
     return facts;
-}
-
-// What is approximate stands beside its measured error.
-std::string about_z(const ThoughtView& thought) {
-    const std::string text = "its state is decoded from " + format_bytes(static_cast<double>(thought.z_bytes)) +
-                             " of z by " + thought.codec + ", " + format_bytes(thought.fp16_bytes) + " in fp16";
-    if (std::isnan(thought.kl_next)) return text;
-    return text + formatted("; KL of the next token to the exact state's %.5f nats", thought.kl_next);
 }
 
 bool same_thoughts(const GraphView& a, const GraphView& b) {
@@ -437,7 +428,8 @@ void GraphPanel::draw_tooltip(const ThoughtView& thought) const {
                 thought.has_kv        ? thought.has_hidden ? "keys, values, hidden states" : "keys and values"
                 : thought.z_bytes > 0 ? "z, decoded when needed"
                                       : "ids only, replayed when needed");
-    if (thought.z_bytes > 0) ImGui::TextUnformatted(about_z(thought).c_str());
+    if (!std::isnan(thought.kl_next))
+        ImGui::Text("approximate: KL of its next token to the exact state's %.5f nats", thought.kl_next);
     ImGui::PopStyleColor();
     ImGui::PopTextWrapPos();
     ImGui::EndTooltip();

@@ -2,6 +2,8 @@
 
 #include <imgui.h>
 
+#include <algorithm>
+
 #include "views/widgets.h"
 
 namespace savepoint::views {
@@ -31,6 +33,14 @@ bool entry(const std::string& label, const std::string& problem) {
 
 bool decodes_keys(const CodecView& codec) { return codec.at_hand && codec.part != "hidden" && codec.kind != "replay"; }
 
+std::vector<const CodecView*> largest_first(const RateDistortionView& compared) {
+    std::vector<const CodecView*> codecs;
+    for (const CodecView& codec : compared.codecs)
+        if (decodes_keys(codec)) codecs.push_back(&codec);
+    std::sort(codecs.begin(), codecs.end(), [](auto* a, auto* b) { return a->bytes_per_token > b->bytes_per_token; });
+    return codecs;
+}
+
 }  // namespace
 
 std::string why_not_by_sidecar(const Snapshot& snapshot, ThoughtId thought) {
@@ -53,9 +63,8 @@ void keep_as_z_entries(Frame& frame, ThoughtId thought) {
         return;
     }
     const std::string problem = why_not(frame.snapshot, thought);
-    for (const CodecView& codec : compared->codecs)
-        if (decodes_keys(codec) && entry("by " + codec.name, problem))
-            frame.submit(command::KeepAsLatent{thought, codec.name});
+    for (const CodecView* codec : largest_first(*compared))
+        if (entry("by " + codec->name, problem)) frame.submit(command::KeepAsLatent{thought, codec->name});
 }
 
 }  // namespace savepoint::views

@@ -15,8 +15,6 @@ namespace savepoint::cli {
 
 namespace {
 
-constexpr int64_t kExactFirst = 4;
-
 struct SaveArguments {
     OneRunArguments run;
     std::string codec, out;
@@ -31,7 +29,7 @@ int save(const Common& common, const SaveArguments& arguments) {
     const OpenModel model(common);
     const LoadedCodec codec = codec_of(common, model, arguments.codec);
     const StateRun run = read_run(model, arguments.run);
-    const SavedLatent latent = save_latent(model.transformer, codec, run.rows, run.ids, kExactFirst);
+    const SavedLatent latent = save_latent(model.transformer, codec, run.rows, run.ids, kExactFirstTokens);
     write_latent(arguments.out, latent);
     const auto tokens = static_cast<double>(latent.tokens.size());
     const nlohmann::json result = {{"tokens", latent.tokens.size()},

@@ -11,6 +11,8 @@
 
 namespace savepoint {
 
+inline constexpr int64_t kExactFirstTokens = 4;  // of a path that is coded, where nothing else is asked for
+
 // A path saved as its latent: token ids, and z of the states behind its first tokens and before its last one. The
 // codec's own matrices lie in its file, once for all latents; z's digest says which.
 struct SavedLatent {

@@ -14,13 +14,13 @@
 namespace savepoint {
 namespace {
 
-constexpr int64_t kExactFirst = 4;
-
 KeptCodecs kept_codecs(const Desk& desk) {
     return {desk.need_model().weights, desk.fit.sidecar, desk.fit_folder, desk.codecs};
 }
 
-std::string kilobytes(double bytes) { return fixed(bytes / 1000, bytes < 1e5 ? 1 : 0) + " kB"; }
+std::string size_of(double bytes) {
+    return bytes < 1e6 ? fixed(bytes / 1e3, 0) + " kB" : fixed(bytes / 1e6, 2) + " MB";
+}
 
 std::vector<TokenStats> path_stats(const ThoughtGraph& graph, ThoughtId thought) {
     std::vector<TokenStats> all;
@@ -66,7 +66,7 @@ LatentTask::LatentTask(Desk& desk, const command::KeepAsLatent& command)
         const LoadedCodec codec = codecs.keep(name);
         report(0.4);
         const Transformer own(model->weights, model->transformer->device());
-        result->saved = save_latent(own, codec, rows, ids, kExactFirst);
+        result->saved = save_latent(own, codec, rows, ids, kExactFirstTokens);
         report(0.7);
         result->resumed = resumed_path(own, codec, result->saved);
         const at::Tensor last = last_rows(rows);
@@ -124,7 +124,7 @@ void LatentTask::add_thought() {
     const Distribution next = describe(result_->resumed.logits, 10);
     thought.stats.back().entropy = next.entropy;
     thought.stats.back().next = next.top;
-    const std::string size = kilobytes(bytes) + " for " + kilobytes(result_->fp16_bytes) + " in fp16";
+    const std::string size = size_of(bytes) + " for " + size_of(result_->fp16_bytes) + " in fp16";
     thought.provenance["fp16_bytes"] = result_->fp16_bytes;
     thought.provenance["detail"] = result_->from + " as z by " + z.codec + ": " + size;
     if (std::isfinite(result_->kl)) thought.provenance["kl_next"] = result_->kl;

@@ -2,29 +2,29 @@
 
 #include "core/model/error.h"
 #include "core/sidecar/codec_evaluation.h"
+#include "core/sidecar/latent_file.h"
 #include "core/workbench/codec_view.h"
 #include "core/workbench/desk.h"
 
 namespace savepoint {
 namespace {
 
-constexpr int64_t kExactFirst = 4;
-constexpr int64_t kShortest = kExactFirst + 4;  // of a path, so that something is decoded and something follows
+constexpr int64_t kShortest = kExactFirstTokens + 4;  // of a path, so that something is decoded and something follows
 
 int64_t prefix_of(const command::TryCodec& command, int64_t length) {
     if (length < kShortest)
         throw InputError("trying a codec needs a path of at least " + std::to_string(kShortest) + " tokens");
-    const int64_t prefix = command.prefix == 0 ? std::max(length / 2, kExactFirst + 2) : command.prefix;
-    if (prefix <= kExactFirst || prefix >= length)
+    const int64_t prefix = command.prefix == 0 ? std::max(length / 2, kExactFirstTokens + 2) : command.prefix;
+    if (prefix <= kExactFirstTokens || prefix >= length)
         throw InputError("prefix is " + std::to_string(prefix) + "; it must be from " +
-                         std::to_string(kExactFirst + 1) + " to " + std::to_string(length - 1));
+                         std::to_string(kExactFirstTokens + 1) + " to " + std::to_string(length - 1));
     return prefix;
 }
 
 CodecFigures judged(const Transformer& model, const std::vector<TokenId>& ids, int64_t prefix,
                     std::shared_ptr<const RunCodec> codec, double& replay_tokens_per_s) {
     CodecEvaluation evaluation(model, {ids},
-                               {prefix, static_cast<int64_t>(ids.size()) - prefix, kExactFirst, /*batch=*/1});
+                               {prefix, static_cast<int64_t>(ids.size()) - prefix, kExactFirstTokens, /*batch=*/1});
     evaluation.prepare();
     replay_tokens_per_s = evaluation.replay_tokens_per_s();
     CodecTrial trial(evaluation, std::move(codec));
@@ -37,7 +37,7 @@ GreedyPair gone_on(const Transformer& model, const std::vector<TokenId>& ids, st
                    int64_t tokens) {
     LongRunSettings settings;
     settings.prefix = static_cast<int64_t>(ids.size());
-    settings.exact_first = kExactFirst;
+    settings.exact_first = kExactFirstTokens;
     settings.greedy_tokens = tokens;
     settings.rounds = 0;
     LongRuns runs(model, {ids}, std::move(codec), settings);

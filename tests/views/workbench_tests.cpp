@@ -129,6 +129,18 @@ void register_kept_as_z(Harness& harness) {
         IM_CHECK(wait_until(ctx, 120, [&] { return !h.snapshot()->status.busy; }));
         ctx->Yield(40);
         picture_of_all(ctx, h, "kept-as-z");
+        ctx->SetRef(child(ctx, "//Thought graph/canvas"));
+        ctx->MouseMove(("thought " + std::to_string(kept.id)).c_str());
+        ctx->SleepNoSkip(1, 0.1f);
+        picture_of_all(ctx, h, "kept-as-z-card");
+        ctx->SetRef(child(ctx, "//Transcript/flow"));
+        ctx->MouseMove("token 40");
+        ctx->SleepNoSkip(1, 0.1f);
+        picture_of_all(ctx, h, "kept-as-z-token");
+        ctx->MenuAction(ImGuiTestAction_Open, "//##MainMenuBar/File");
+        ctx->Yield(4);
+        picture_of_all(ctx, h, "kept-as-z-file");
+        ctx->PopupCloseAll();
 
         // In a file of its own, and gone on from in another session.
         const auto folder = std::filesystem::temp_directory_path() / "savepoint-views-z";
