@@ -212,7 +212,7 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
                 rounded[g].push_back(codes.chosen(steps));
                 return codes.values(rounded[g].back());
             }
-            at::Tensor q = round_to_steps(steps, parts_.dead_zone);
+            at::Tensor q = round_to_steps(steps, parts_.transform->rounding().dead_zone);
             if (!parts_.coders.empty()) q = parts_.coders[g].coded_part(q, coarser);
             rounded[g].push_back(q);
             return parts_.coders.empty() ? q : parts_.coders[g].values(q, coarser);
@@ -305,8 +305,8 @@ std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::stri
             if (made.network->in_words())
                 made.word_coders.push_back(WordCoder::fitted(at::cat(rounded[g])));
             else
-                made.coders.push_back(
-                    CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]), token_coarser(all, g)));
+                made.coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]),
+                                                               token_coarser(all, g), made.transform->rounding().pull));
     }
     return std::make_shared<LearnedCodec>(std::move(made));
 }
@@ -327,7 +327,6 @@ void LearnedCodec::save(TensorFile& file, nlohmann::json& settings) const {
                 {"recurrent", s.recurrent},
                 {"quantizer", s.quantizer},
                 {"step", parts_.step},
-                {"dead_zone", parts_.dead_zone},
                 {"transform", linear}};
     parts_.network->save(file);
     for (size_t g = 0; g < parts_.transform->groups().size(); ++g) {
@@ -362,7 +361,6 @@ std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const n
     if (given.has("quantizer")) s.quantizer = given.text("quantizer");
     if (s.quantizer != "uniform" && s.quantizer != "vq") given.refuse("quantizer", "is none that this Savepoint knows");
     parts.step = given.number("step");
-    parts.dead_zone = given.number("dead_zone");
     parts.name = given.text("name");
     if (!(parts.step > 0)) given.refuse("step", "is not above 0");
     if (s.width % s.heads != 0) given.refuse("heads", "does not divide width");

@@ -13,7 +13,7 @@ namespace savepoint {
 //   c = U L (x - mean - A (context - its mean)) / unit      the transform's coefficients
 //   z = round(encoder(c - n) exp(s) / (r step))             n: what the context network expects
 //   c^ = decoder(r step exp(-s) z + n)                      and back to x by the transform
-// Rounding is to a uniform grid, or to the words of product codebooks (product_quantizer.h).
+// Rounding is to a uniform grid, as the transform rounds, or to the words of product codebooks (product_quantizer.h).
 // r: the token's own steps, where the transform has them (token_importance.h), else 1.
 // `unit` is the step that the networks were trained at; `step`, in units of it, is free, so that one training gives
 // codecs of neighbouring rates. Entropy-coded like the transform's coefficients.
@@ -27,7 +27,6 @@ class LearnedCodec final : public RunCodec {
         std::vector<CoefficientCoder> coders;  // by group; none before they are fitted
         std::vector<WordCoder> word_coders;    // in their place, where the network quantises in words
         double step = 1;
-        double dead_zone = 0.08;
         std::string name;
     };
     explicit LearnedCodec(Parts parts) : parts_(std::move(parts)) {}

@@ -17,6 +17,10 @@ at::Tensor round_to_steps(const at::Tensor& steps, double dead_zone) {
     return steps.sign() * (steps.abs() + (0.5 - dead_zone)).floor();
 }
 
+TransformSettings::Rounding rounding_of(CodedPart part) {
+    return part == CodedPart::kv ? TransformSettings::Rounding{0, 0.25} : TransformSettings::Rounding{0.08, 1};
+}
+
 at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below) {
     std::vector<at::Tensor> parts;
     if (from_token) parts.push_back(embeddings);
@@ -83,6 +87,7 @@ TransformCodec::TransformCodec(std::shared_ptr<const BlockFeatures> features, Tr
 
 // What is multiplied by, as it is wanted: not in the file.
 void TransformCodec::prepare() {
+    if (!settings_.rounding) settings_.rounding = rounding_of(part());
     const bool shorter = settings_.bfloat16 && multiplies_bfloat16();
     for (Group& group : groups_) {
         if (settings_.from_below)
@@ -172,7 +177,7 @@ TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
         const at::Tensor predicted = prediction(group, tokens, below);
         at::Tensor steps = coefficients(group, features_of(group, run.rows), predicted);
         if (coarser.defined()) steps = steps / relative_steps(coarser);
-        const at::Tensor q = group.coder.coded_part(round_to_steps(steps, settings_.dead_zone), coarser);
+        const at::Tensor q = group.coder.coded_part(round_to_steps(steps, rounding().dead_zone), coarser);
         if (settings_.from_below) below = last_block_features(group, values(g, q, coarser), predicted);
         latent.exact.push_back(steps);
         latent.rounded.push_back(q);
@@ -228,7 +233,8 @@ void TransformCodec::save(TensorFile& file, nlohmann::json& settings) const {
                 {"from_token", settings_.from_token},
                 {"from_below", settings_.from_below},
                 {"kl_weight", settings_.kl_weight},
-                {"dead_zone", settings_.dead_zone},
+                {"dead_zone", rounding().dead_zone},
+                {"pull", rounding().pull},
                 {"bfloat16", settings_.bfloat16},
                 {"step", step_}};
     for (size_t g = 0; g < groups_.size(); ++g) {
@@ -282,7 +288,7 @@ std::shared_ptr<const TransformCodec> load_transform(const TensorFile& file, con
     made.from_token = given.boolean("from_token");
     made.from_below = given.boolean("from_below");
     made.kl_weight = given.number("kl_weight");
-    made.dead_zone = given.number("dead_zone");
+    made.rounding = {given.number("dead_zone"), given.has("pull") ? given.number("pull") : 1};
     made.bfloat16 = given.has("bfloat16") && given.boolean("bfloat16");
     const double step = given.number("step");
     if (!(step > 0)) given.refuse("step", "is not above 0");

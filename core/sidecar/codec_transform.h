@@ -20,18 +20,28 @@ namespace savepoint {
 //   y = U L (x - mean - A (context - its mean)) / step,  q = round(y),  L^2 = metric,  U: eigenvectors of L cov L
 // With a TokenImportance a token's step is finer or coarser than the codec's by how much later tokens depend on it.
 struct TransformSettings {
+    // How coefficients are rounded, and what a rounded value stands for.
+    struct Rounding {
+        double dead_zone;  // of a step: what is that near a boundary goes to the cell nearer to zero
+        double pull;       // share of the way from the middle of a cell to the mean of what falls into it
+    };
     CodedPart part = CodedPart::full;
     int64_t group_size = 4;
     bool from_token = true, from_below = true;  // the two predictions
     double kl_weight = 4;                       // full: nats of KL worth as much as hidden variance unexplained
     int64_t max_components = 4096;              // of a group
     int64_t sample_tokens = 1536;               // held in memory, outside the moments: for tables and for the step
-    double dead_zone = 0.08;                    // of a step: roundings towards zero that save more bits than they lose
+    std::optional<Rounding> rounding;           // none: rounding_of(part)
     std::vector<double> ratios = {8, 16, 32};   // times smaller than fp16, without the token ids
     std::string label;                          // for the codec's name; empty: made from the above
     bool exact_products = false;                // never in bfloat16: a token alone is decoded as it is among many
     bool bfloat16 = false;  // products may be taken so; set by the fit, where rounding loses far more than that
 };
+
+// What serves a part best. Squared error is least for the means of cells, and at equal bits for roundings towards zero;
+// but errors towards zero are alike in all tokens, and attention, which averages keys and values over tokens, averages
+// out only what differs between them. So hidden and full, judged by squared error, have both, and kv has little of it.
+TransformSettings::Rounding rounding_of(CodedPart part);
 
 // What a group is predicted from, side by side: [tokens, d_model (+ width)]; undefined when it is not.
 at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor& embeddings, const at::Tensor& below);
@@ -70,6 +80,7 @@ class TransformCodec final : public RunCodec {
     const std::vector<Group>& groups() const { return groups_; }
     double step() const { return step_; }
     const TransformSettings& settings() const { return settings_; }
+    const TransformSettings::Rounding& rounding() const { return *settings_.rounding; }
 
     // z of a run, per group [tokens, components], in each token's own steps.
     struct Latent {

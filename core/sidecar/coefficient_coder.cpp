@@ -168,7 +168,7 @@ void CoefficientCoder::walk(Coder& coder, int32_t* values, int64_t tokens, const
 }
 
 CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact,
-                                          const at::Tensor& coarser) {
+                                          const at::Tensor& coarser, double pull) {
     CoefficientCoder out;
     const at::Tensor q = quantised.to(at::kInt).contiguous();
     const int64_t tokens = q.size(0), columns = q.size(1);
@@ -200,7 +200,7 @@ CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at:
         const double deviation = std::exp2((c - kUnitClass) / 4.0);
         const double expected = deviation * deviation * std::exp(-0.7 / deviation);
         out.mean_square_[i] = static_cast<float>((square[i] + 20 * expected) / (number[i] + 20));
-        out.pull_.push_back(static_cast<float>(std::clamp(shift[i] / (here[i] + 20), -0.25, 0.5)));
+        out.pull_.push_back(static_cast<float>(pull * std::clamp(shift[i] / (here[i] + 20), -0.25, 0.5)));
     }
 
     std::vector<std::vector<double>> counts;

@@ -25,9 +25,9 @@ class CoefficientCoder {
    public:
     CoefficientCoder() = default;
     // From a sample [tokens, columns] of quantised values and of what they stood for (float32), both in each token's
-    // own steps. coarser [tokens] int32, here and below; undefined: 0 for every token.
-    static CoefficientCoder fitted(const at::Tensor& quantised, const at::Tensor& exact,
-                                   const at::Tensor& coarser = {});
+    // own steps. coarser [tokens] int32, here and below; undefined: 0 for every token. pull: of values().
+    static CoefficientCoder fitted(const at::Tensor& quantised, const at::Tensor& exact, const at::Tensor& coarser = {},
+                                   double pull = 1);
 
     int64_t columns() const { return static_cast<int64_t>(classes_.size()); }
     // The same with 0 in the columns that are not coded.
@@ -36,7 +36,8 @@ class CoefficientCoder {
     // Throws InputError.
     at::Tensor decode(const std::string& bytes, int64_t tokens, const at::Tensor& coarser = {}) const;
     double bits(const at::Tensor& quantised, const at::Tensor& coarser = {}) const;  // of encode(), without coding
-    // In the token's steps, pulled towards zero to the mean of what falls into a cell: [tokens, columns] float32.
+    // In the token's steps, [tokens, columns] float32: rounded values, pulled towards the mean of what falls into their
+    // cell, nearer to zero, by the share `pull` of the way.
     at::Tensor values(const at::Tensor& quantised, const at::Tensor& coarser = {}) const;
     // How many columns, from the first, a token's step can see: [tokens] int64.
     at::Tensor seen(const at::Tensor& coarser) const;

@@ -75,7 +75,7 @@ at::Tensor JointCodec::encode(const at::Tensor& hidden) const {
     for (size_t g = 0; g < blocks_.size(); ++g) {
         const TransformCodec::Group& group = transform_->groups()[g];
         const at::Tensor steps = transform_->coefficients(group, transform_->features_of(group, rows), {});
-        const at::Tensor rounded = round_to_steps(steps, transform_->settings().dead_zone);
+        const at::Tensor rounded = round_to_steps(steps, transform_->rounding().dead_zone);
         z.select(1, static_cast<int64_t>(g)).slice(1, 0, group.components()).copy_(transform_->values(g, rounded, {}));
     }
     return z;

@@ -72,8 +72,9 @@ NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, co
     at::Tensor spread = network_->log_spread(group);
     if (steps.defined()) spread = spread - steps.log();
     const RegularizedLatent latent =
-        network_->in_words() ? in_words(group, z, noise)
-                             : regularized_latent(settings_.regularizer, z, spread, parts_.dead_zone, noise);
+        network_->in_words()
+            ? in_words(group, z, noise)
+            : regularized_latent(settings_.regularizer, z, spread, parts_.transform->rounding().dead_zone, noise);
     at::Tensor value = latent.z / network_->scale(group);
     if (steps.defined()) value = value * steps;
     if (context.expected.defined()) value = value + context.expected;

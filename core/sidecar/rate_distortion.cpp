@@ -119,6 +119,10 @@ struct RateDistortion::Impl : StepQueue {
             all.push_back({made, weighted, kv});
             if (!settings.ablations) continue;
             if (kv) {
+                TransformSettings squares = made;  // rounded for the least squared error
+                squares.rounding = rounding_of(CodedPart::hidden);
+                squares.label += " -rounding";
+                all.push_back({squares, weighted, true});
                 made.label += " -importance";
                 all.push_back({made, weighted, false});
             }

@@ -309,7 +309,8 @@ TEST_CASE("what a network sees of the token before is in training what the codec
     const auto z = codec.quantise(run).rounded;
     double nats = 0;
     for (size_t g = 0; g < z.size(); ++g)
-        nats += regularized_latent("rate", z[g], some.network->log_spread(g), some.parts.dead_zone, nullptr)
+        nats += regularized_latent("rate", z[g], some.network->log_spread(g),
+                                   some.parts.transform->rounding().dead_zone, nullptr)
                     .penalty.mean()
                     .item<double>();
     const double taught = trainer.look(batch).bits;

@@ -48,9 +48,11 @@ const std::vector<Text>& run_texts() {
 }
 
 // Fits are shared by the tests: decomposing is what takes time.
-TransformFit fitted_anew(CodedPart part, int64_t group_size, bool predictions) {
+TransformFit fitted_anew(CodedPart part, int64_t group_size, bool predictions,
+                         std::optional<TransformSettings::Rounding> rounding = {}) {
     TransformSettings settings;
     settings.part = part;
+    settings.rounding = rounding;
     settings.group_size = group_size;
     settings.from_token = settings.from_below = predictions;
     settings.max_components = 384;
@@ -108,6 +110,29 @@ TEST_CASE("more bytes lose less, and the bytes are close to what was asked") {
         CHECK_FALSE(decoded.hidden.defined());
     }
     CHECK(last < 0.3);
+}
+
+TEST_CASE("keys and values do not lean towards zero, as what is judged by squared error does") {
+    const CodedRun run = run_texts().back().run();
+    TransformFit other = fitted_anew(CodedPart::kv, 2, true, rounding_of(CodedPart::hidden));
+    // Of what is not rounded to 0: how much larger it is than what it stands for, in steps.
+    const auto lean = [&](TransformFit& fit) {
+        const auto codec = fit.codec(16);
+        const TransformCodec::Latent z = codec->quantise(run);
+        double more = 0, kept = 0;
+        for (size_t g = 0; g < z.rounded.size(); ++g) {
+            const at::Tensor value = codec->values(g, z.rounded[g], {}), whole = value.ne(0);
+            more += ((value.abs() - z.exact[g].abs()) * whole).sum().item<double>();
+            kept += whole.sum().item<double>();
+        }
+        return more / kept;
+    };
+    const double kv = lean(predicted_kv()), squared = lean(other);
+    CHECK(std::abs(squared) < 0.02);
+    CHECK(kv > 0.03);
+    CHECK(kv > squared + 0.03);
+    CHECK(predicted_kv().codec(16)->rounding().dead_zone == 0);
+    CHECK(other.codec(16)->rounding().dead_zone == 0.08);
 }
 
 TEST_CASE("what is predicted of a token that recurs is what is predicted of each") {
@@ -194,6 +219,9 @@ TEST_CASE("a codec's file gives the same bytes and rows; damaged and foreign fil
     const CodedRun run = run_texts().back().run();
     const std::string bytes = codec->encode(run);
     CHECK(loaded.codec->encode(run) == bytes);
+    const auto* transform = dynamic_cast<const TransformCodec*>(loaded.codec.get());
+    REQUIRE(transform);
+    CHECK(transform->rounding().pull == codec->rounding().pull);
     CHECK(at::equal(loaded.codec->decode(bytes, run.tokens, kFirst).key, codec->decode(bytes, run.tokens, kFirst).key));
 
     CHECK_THROWS_AS(codec->decode(bytes.substr(0, bytes.size() / 2), run.tokens, kFirst), InputError);

@@ -128,6 +128,9 @@ TEST_CASE("values are pulled to the mean of their cell") {
                  after = (values - exact).square().mean().item<double>();
     CHECK(after < before);
     CHECK(at::equal(values.eq(0), q.eq(0)));
+    // A share of the way; none: a rounded value stands for itself.
+    CHECK(at::equal(CoefficientCoder::fitted(q, exact, {}, 0).values(q.to(at::kInt)), q));
+    CHECK(at::allclose(CoefficientCoder::fitted(q, exact, {}, 0.25).values(q.to(at::kInt)), q + 0.25 * (values - q)));
 }
 
 TEST_CASE("a token with a coarser step is coded as its coefficients in that step are, and what it cannot see is 0") {
