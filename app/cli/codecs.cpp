@@ -83,7 +83,7 @@ void add_codec_options(CLI::App& command, CodecArguments& arguments) {
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     command.add_flag("--ablations", s.ablations,
-                     "With --codecs: the transform codecs without their predictions and metric");
+                     "With --codecs: the transform codecs without what they add, one thing after another");
     command.add_flag("!--no-baselines", s.baselines, "With --codecs: the transform codecs alone");
     command
         .add_option("--long-runs", s.long_runs,
