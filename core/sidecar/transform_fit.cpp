@@ -85,9 +85,7 @@ struct TransformFit::Impl {
           sensitivity(std::move(given)),
           blocks(layer_groups(features->blocks(), settings.group_size)),
           moments(blocks.size()),
-          groups(blocks.size()) {
-        if (!settings.rounding) settings.rounding = rounding_of(settings.part);
-    }
+          groups(blocks.size()) {}
 
     at::Tensor group_rows(const StateRows& rows, const LayerGroup& group) const {
         std::vector<at::Tensor> parts;
@@ -221,8 +219,10 @@ struct TransformFit::Impl {
         return all;
     }
 
-    CoefficientCoder fitted_coder(const TransformCodec::Latent& z, size_t group) const {
-        return CoefficientCoder::fitted(z.rounded[group], z.exact[group], z.coarser_of(group), settings.rounding->pull);
+    static void fit_coders(TransformCodec& codec, const TransformCodec::Latent& z) {
+        for (size_t g = 0; g < codec.groups_.size(); ++g)
+            codec.groups_[g].coder =
+                CoefficientCoder::fitted(z.rounded[g], z.exact[g], z.coarser_of(g), codec.rounding().pull);
     }
 
     // A codec of that step, its tables fitted on the first sample_tokens of the sample.
@@ -231,11 +231,9 @@ struct TransformFit::Impl {
         made.bfloat16 = !settings.exact_products && lost(step) > kCoarse;
         auto codec = std::make_shared<TransformCodec>(features, made, cut(step), step, "", importance);
         const TransformCodec::Latent z = latent_of_sample(*codec, sample_tokens);
+        fit_coders(*codec, z);
         double bits = 0;
-        for (size_t g = 0; g < groups.size(); ++g) {
-            codec->groups_[g].coder = fitted_coder(z, g);
-            bits += codec->groups_[g].coder.bits(z.rounded[g], z.coarser_of(g));
-        }
+        for (size_t g = 0; g < groups.size(); ++g) bits += codec->groups_[g].coder.bits(z.rounded[g], z.coarser_of(g));
         if (importance) bits += 8 * static_cast<double>(importance->encode(z.coarser).size());
         return {codec, bits / 8 / static_cast<double>(z.rounded[0].size(0))};
     }
@@ -306,7 +304,7 @@ struct TransformFit::Impl {
             fit_.last_step = high_;
             fit_.last_bytes = last_.bytes_per_token;
             const TransformCodec::Latent z = fit_.latent_of_sample(*last_.codec, fit_.settings.sample_tokens);
-            for (size_t g = 0; g < fit_.groups.size(); ++g) last_.codec->groups_[g].coder = fit_.fitted_coder(z, g);
+            fit_coders(*last_.codec, z);
             last_.codec->name_ = fit_.name(ratio_);
         }
 
