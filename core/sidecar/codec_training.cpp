@@ -342,15 +342,10 @@ struct CodecTraining::Impl : StepQueue {
         point.held_out_kl = mean.kl;
         point.group_bits = mean.group_bits;
         point.words_used = trainer->words_used();
-        // With the KL term on, its own held-out value decides.
-        const bool kl_counts = std::isfinite(point.kl);
-        const double judged_by = kl_counts ? mean.kl * trainer->kl_scale() + rate : point.held_out_loss;
-        if (kl_counts && !best_with_kl) {
-            best_loss = INFINITY;
-            best_with_kl = true;
-        }
-        if (judged_by < best_loss) {
-            best_loss = judged_by;
+        // Held-out KL decides, where there is one: at equal bytes, for it falls with about their square.
+        const double judged_by = std::isfinite(mean.kl) ? mean.kl * mean.bits * mean.bits : point.held_out_loss;
+        if (judged_by < best_score) {
+            best_score = judged_by;
             best = trainer->snapshot();
             worse = 0;
         } else if (++worse >= settings.patience) {
@@ -442,8 +437,7 @@ struct CodecTraining::Impl : StepQueue {
                 {"model_sha256", model.weights().sha256()},
                 {"round", round},
                 {"worse", worse},
-                {"best_with_kl", best_with_kl},
-                {"best_loss", number_or_null(best_loss)},
+                {"best_score", number_or_null(best_score)},
                 {"curve", points}};
     }
 
@@ -451,7 +445,7 @@ struct CodecTraining::Impl : StepQueue {
         const TensorFields fields(checkpoint->file, checkpoint->description, "checkpoint", checkpoint->path);
         trainer->load(fields);
         best.clear();
-        if (std::isfinite(number_or_nan(checkpoint->description["best_loss"])))
+        if (std::isfinite(number_or_nan(checkpoint->description["best_score"])))
             for (const auto& [key, value] : network->parameters())
                 best[key] = fields.tensor("best." + key, value.sizes().vec()).to(at::kFloat);
         pass_over(rounds_cost * static_cast<double>(round) / static_cast<double>(settings.rounds));
@@ -481,10 +475,10 @@ struct CodecTraining::Impl : StepQueue {
     std::optional<Checkpoint> checkpoint;
 
     int64_t round = 0, taken = 0, worse = 0;
-    bool enough = false, best_with_kl = false;
+    bool enough = false;
     std::vector<TrainingBatch> held, look_batches;
     PassCost totals;
-    double total_kl = 0, best_loss = INFINITY;
+    double total_kl = 0, best_score = INFINITY;
     Parameters best;
     std::vector<TrainingPoint> curve;
 
@@ -560,9 +554,8 @@ void CodecTraining::load_checkpoint(const std::string& path) {
             throw FileError(path, "is a checkpoint of other settings or of another model");
         impl_->round = read.description.at("round");
         impl_->worse = read.description.at("worse");
-        impl_->best_with_kl = read.description.at("best_with_kl");
-        const double best = number_or_nan(read.description.at("best_loss"));
-        impl_->best_loss = std::isnan(best) ? INFINITY : best;
+        const double best = number_or_nan(read.description.at("best_score"));
+        impl_->best_score = std::isnan(best) ? INFINITY : best;
         for (const auto& point : read.description.at("curve")) impl_->curve.push_back(training_point_from(point));
     } catch (const nlohmann::json::exception& problem) {
         throw FileError(path, problem.what());

@@ -55,7 +55,9 @@ struct TrainingSettings {
     double own_share = 0.5;  // recurrent: of the tokens, those that see the decoded state before them; grows from 0
     double learning_rate = 1.5e-3, weight_decay = 0.01, clip = 1;
     int64_t warmup_rounds = 3;
-    int64_t validate_every = 5, patience = 4;   // rounds; looks without a better loss before it stops
+    // Rounds; looks without a better held-out KL at equal bytes (of hidden states: loss) before it stops. The best is
+    // kept.
+    int64_t validate_every = 5, patience = 4;
     std::vector<double> bracket = {0.9, 1.15};  // multiples of the ratio at which the plain transform is judged
     uint64_t seed = 1;
     bool operator==(const TrainingSettings&) const = default;

@@ -3,6 +3,7 @@
 #include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/sidecar/codec_training.h"
+#include "core/state/safetensors.h"
 #include "tests/core/model_fixture.h"
 #include "tests/core/training_fixture.h"
 
@@ -12,15 +13,23 @@ using namespace savepoint::testing;
 TEST_CASE("a training goes on from its checkpoint to the very same losses and codec") {
     const auto folder = std::filesystem::temp_directory_path() / "savepoint-training-test";
     std::filesystem::create_directories(folder);
-    const std::string path = (folder / "checkpoint.safetensors").string();
+    const std::string path = (folder / "checkpoint.safetensors").string(),
+                      last = (folder / "last.safetensors").string();
     CodecTraining whole(shared_model(), shared_tokenizer(), small_training());
     while (!whole.done()) {
         whole.step();
         if (whole.between_rounds() && whole.curve().size() == 2) whole.save_checkpoint(path);
+        if (whole.between_rounds() && whole.curve().size() == 3) whole.save_checkpoint(last);
     }
     REQUIRE(whole.curve().size() == 3);
     CHECK(std::isnan(whole.curve()[1].kl));
     CHECK(whole.curve()[2].kl > 0);  // in the last third of the rounds
+    // What is kept is what has the least held-out KL at equal bytes, whether or not the KL was trained on by then.
+    double least = INFINITY;
+    for (const TrainingPoint& p : whole.curve())
+        least = std::min(least, p.held_out_kl * p.held_out_bits * p.held_out_bits);
+    const auto kept = nlohmann::json::parse(read_safetensors(last).metadata.at("training"));
+    CHECK(kept.at("best_score").get<double>() == doctest::Approx(least));
 
     CodecTraining resumed(shared_model(), shared_tokenizer(), small_training());
     resumed.load_checkpoint(path);
