@@ -189,6 +189,20 @@ void TrainingPanel::draw_more() {
         "R(z) "
         "is then the commitment to them.");
     flow(14 * em());
+    ImGui::BeginDisabled(words || settings_.regularizer == "l2");
+    bool foretold = settings_.codec.prior == "context";
+    if (ImGui::Checkbox("widths foretold", &foretold)) settings_.codec.prior = foretold ? "context" : "fixed";
+    ImGui::EndDisabled();
+    tooltip(
+        "What z is entropy-coded with: the context network says how wide each value will be, p(z_t | z_t-1, x_t); "
+        "without, each component has one width for all tokens.");
+    flow(14 * em());
+    bool corrects = settings_.codec.corrections();
+    if (ImGui::Checkbox("corrections", &corrects)) settings_.codec.corrects = corrects;
+    tooltip(
+        "Networks that change what is rounded and what is decoded, beside those that foretell z. They lower the "
+        "squared error, and of keys and values raise the KL: without a word of yours those go without.");
+    flow(14 * em());
     ImGui::Checkbox("saves memory", &settings_.checkpointing);
     tooltip(
         "Gradient checkpointing: in the KL term the model's blocks run again in the backward pass, so that no more "

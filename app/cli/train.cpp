@@ -90,6 +90,10 @@ void add_network_options(CLI::App& command, LearnedSettings& s) {
     command.add_option("--heads", s.heads, "attention")->check(CLI::Range(1, 64))->capture_default_str();
     command.add_option("--window", s.window, "conv: tokens it spans")->check(CLI::Range(1, 256))->capture_default_str();
     command.add_flag("--recurrent", s.recurrent, "See the decoded state of the token before: E(x_t, z_t-1, h_t)");
+    command.add_flag_callback(
+        "--corrections", [&s] { s.corrects = true; },
+        "Encoder and decoder networks, too, not only those that foretell z (default: not of kv)");
+    command.add_flag_callback("--no-corrections", [&s] { s.corrects = false; });
     command.add_flag("!--no-token", s.from_token, "Do not predict from the token's embedding");
     command.add_flag("!--no-below", s.from_below, "Do not predict from the group below");
 }
@@ -128,6 +132,11 @@ void add_train(Registry registry) {
     command->add_option("--clip", s.clip)->check(CLI::Range(1e-6, 1e6))->capture_default_str();
     command->add_option("--lambda-hidden", s.lambda_hidden)->check(CLI::PositiveNumber)->capture_default_str();
     command->add_option("--lambda-kv", s.lambda_kv)->check(CLI::PositiveNumber)->capture_default_str();
+    command
+        ->add_option("--prior", s.codec.prior,
+                     "What z is entropy-coded with: widths foretold for each value (context) or of components (fixed)")
+        ->check(CLI::IsMember({"context", "fixed"}))
+        ->capture_default_str();
     command->add_option("--quantizer", s.codec.quantizer, "Of z: uniform, or vq (product codebooks)")
         ->check(CLI::IsMember({"uniform", "vq"}))
         ->capture_default_str();

@@ -3,16 +3,20 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cmath>
 #include <functional>
+#include <optional>
 
 #include "core/model/error.h"
 #include "core/model/parallel.h"
+#include "core/sidecar/agreed_integers.h"
 
 namespace savepoint {
 
 namespace {
 
-constexpr double kBound = 8;  // standard deviations that a network sees of a context
+constexpr double kBound = 8;                       // standard deviations that a network sees of a context
+const double kQuarterOctaves = 4 / std::log(2.0);  // of a natural logarithm
 
 const char* const kArchitectures[] = {"layer_specific", "grouped", "unified", "conv", "attention"};
 
@@ -48,10 +52,11 @@ at::Tensor learned_context(const LearnedCodec::Parts& parts, size_t group, const
 }
 
 // One run through the groups. `code` turns c - n of a group, encoded and in the token's steps (undefined when
-// decoding), into z; coarser: of the same rows.
+// decoding), into z; coarser and wider: of the same rows, the latter not rounded yet.
 class LearnedCodec::Walk {
    public:
-    using Code = std::function<at::Tensor(size_t group, const at::Tensor& steps, const at::Tensor& coarser)>;
+    using Code = std::function<at::Tensor(size_t group, const at::Tensor& steps, const at::Tensor& coarser,
+                                          const at::Tensor& wider)>;
 
     Walk(const Parts& parts, std::span<const TokenId> tokens, const StateRows* rows, at::Tensor coarser)
         : parts_(parts),
@@ -155,7 +160,9 @@ class LearnedCodec::Walk {
             const at::Tensor residual = context.expected.defined() ? c - context.expected.squeeze(0) : c;
             steps = network_.encoded(g, residual.unsqueeze(0), batched(coarser)).squeeze(0) / step;
         }
-        at::Tensor v = code(g, steps, coarser) * step / network_.scale(g);
+        at::Tensor wider;
+        if (context.log_spread.defined()) wider = context.log_spread.squeeze(0) * kQuarterOctaves;
+        at::Tensor v = code(g, steps, coarser, wider) * step / network_.scale(g);
         if (context.expected.defined()) v = v + context.expected.squeeze(0);
         return v;
     }
@@ -175,24 +182,49 @@ class LearnedCodec::Walk {
     BlockFeatures::Distinct distinct_;
 };
 
-namespace {
+bool LearnedCodec::foretold() const {
+    return parts_.network->settings().prior == "context" && !parts_.network->in_words() &&
+           learned_context_size(parts_.network->settings(), parts_.transform->features()) > 0;
+}
 
-// z in the order of coding, handed out group by group (a token at a time when the codec is recurrent).
-class Hand {
+CoefficientCoder::Context LearnedCodec::Latent::context_of(size_t group) const {
+    return {coarser_of(group), wider.empty() ? at::Tensor() : AgreedIntegers::rounded(wider[group])};
+}
+
+// z of one group, some rows at a time: what the entropy coder expects of the later may hang on the earlier.
+class LearnedCodec::ZReader {
    public:
-    explicit Hand(std::vector<at::Tensor> z) : z_(std::move(z)), next_(z_.size(), 0) {}
-    at::Tensor next(size_t group, int64_t rows) {
-        const int64_t from = next_[group];
-        next_[group] += rows;
-        return z_[group].slice(0, from, from + rows);
+    ZReader(const Parts& parts, size_t group, const std::string& bytes, int64_t tokens,
+            const std::string* close_calls) {
+        if (parts.network->in_words()) {
+            words_ = parts.network->codes(group).values(parts.word_coders[group].decode(bytes, tokens));
+            return;
+        }
+        coder_ = &parts.coders[group];
+        z_.emplace(*coder_, bytes);
+        if (close_calls) wider_.emplace(*close_calls);
+    }
+    // What stands for z: [rows, components].
+    at::Tensor next(int64_t rows, const at::Tensor& coarser, const at::Tensor& wider) {
+        if (!coder_) {
+            at_ += rows;
+            return words_.slice(0, at_ - rows, at_);
+        }
+        const CoefficientCoder::Context context{coarser, wider_ ? wider_->next(wider) : at::Tensor()};
+        return coder_->values(z_->next(rows, context), context);
+    }
+    void finish() const {
+        if (z_) z_->finish();
+        if (wider_) wider_->finish();
     }
 
    private:
-    std::vector<at::Tensor> z_;
-    std::vector<int64_t> next_;
+    const CoefficientCoder* coder_ = nullptr;
+    std::optional<CoefficientCoder::Reader> z_;
+    std::optional<AgreedIntegers::Reader> wider_;
+    at::Tensor words_;
+    int64_t at_ = 0;
 };
-
-}  // namespace
 
 LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
     const at::NoGradGuard no_grad;
@@ -201,11 +233,11 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
     if (run.rows.tokens() != static_cast<int64_t>(run.tokens.size()))
         throw InputError("state: has other tokens than were given");
     const size_t groups = parts_.transform->groups().size();
-    std::vector<std::vector<at::Tensor>> exact(groups), rounded(groups);
+    std::vector<std::vector<at::Tensor>> exact(groups), rounded(groups), foretold(groups);
     Latent latent;
     if (parts_.transform->importance()) latent.coarser = parts_.transform->importance()->coarser(run);
     Walk(parts_, run.tokens, &run.rows, latent.coarser)
-        .run([&](size_t g, const at::Tensor& steps, const at::Tensor& coarser) {
+        .run([&](size_t g, const at::Tensor& steps, const at::Tensor& coarser, const at::Tensor& wider) {
             exact[g].push_back(steps);
             if (parts_.network->in_words()) {
                 const ProductCodes codes = parts_.network->codes(g);
@@ -215,15 +247,21 @@ LearnedCodec::Latent LearnedCodec::quantise(const CodedRun& run) const {
             at::Tensor q = round_to_steps(steps, parts_.transform->rounding().dead_zone);
             if (!parts_.coders.empty()) q = parts_.coders[g].coded_part(q, coarser);
             rounded[g].push_back(q);
-            return parts_.coders.empty() ? q : parts_.coders[g].values(q, coarser);
+            CoefficientCoder::Context context(coarser);
+            if (wider.defined()) {
+                foretold[g].push_back(wider);
+                context.wider = AgreedIntegers::rounded(wider);
+            }
+            return parts_.coders.empty() ? q : parts_.coders[g].values(q, context);
         });
+    const bool words = parts_.network->in_words(), widths = this->foretold();
     for (size_t g = 0; g < groups; ++g) {
         const at::Tensor none = at::empty({0, parts_.transform->groups()[g].components()});
         latent.exact.push_back(exact[g].empty() ? none : at::cat(exact[g]));
-        const bool words = parts_.network->in_words();
         latent.rounded.push_back(!rounded[g].empty() ? at::cat(rounded[g])
                                  : words             ? at::empty({0, parts_.network->codes(g).runs()}, at::kLong)
                                                      : none);
+        if (widths) latent.wider.push_back(foretold[g].empty() ? none : at::cat(foretold[g]));
     }
     return latent;
 }
@@ -232,7 +270,9 @@ double LearnedCodec::bits(const Latent& latent) const {
     double bits = 0;
     for (size_t g = 0; g < latent.rounded.size(); ++g)
         bits += parts_.network->in_words() ? parts_.word_coders[g].bits(latent.rounded[g])
-                                           : parts_.coders[g].bits(latent.rounded[g], latent.coarser_of(g));
+                                           : parts_.coders[g].bits(latent.rounded[g], latent.context_of(g));
+    for (const at::Tensor& wider : latent.wider)
+        bits += 8 * static_cast<double>(AgreedIntegers::close_calls(wider).size());
     if (latent.coarser.defined())
         bits += 8 * static_cast<double>(parts_.transform->importance()->encode(latent.coarser).size());
     return bits;
@@ -240,16 +280,7 @@ double LearnedCodec::bits(const Latent& latent) const {
 
 std::string LearnedCodec::coded(const Latent& latent, size_t group) const {
     return parts_.network->in_words() ? parts_.word_coders[group].encode(latent.rounded[group])
-                                      : parts_.coders[group].encode(latent.rounded[group], latent.coarser_of(group));
-}
-
-// What stands for z: [tokens, components].
-at::Tensor LearnedCodec::decoded(const std::string& bytes, size_t group, int64_t tokens,
-                                 const at::Tensor& coarser) const {
-    if (parts_.network->in_words())
-        return parts_.network->codes(group).values(parts_.word_coders[group].decode(bytes, tokens));
-    const CoefficientCoder& coder = parts_.coders[group];
-    return coder.values(coder.decode(bytes, tokens, coarser), coarser);
+                                      : parts_.coders[group].encode(latent.rounded[group], latent.context_of(group));
 }
 
 std::string LearnedCodec::encode(const CodedRun& run) const {
@@ -257,6 +288,7 @@ std::string LearnedCodec::encode(const CodedRun& run) const {
     std::vector<std::string> all(latent.rounded.size());
     parallel_tasks(static_cast<int64_t>(all.size()),
                    [&](int64_t group) { all[static_cast<size_t>(group)] = coded(latent, static_cast<size_t>(group)); });
+    for (const at::Tensor& wider : latent.wider) all.push_back(AgreedIntegers::close_calls(wider));
     if (latent.coarser.defined()) all.push_back(parts_.transform->importance()->encode(latent.coarser));
     return joined_parts(all);
 }
@@ -265,18 +297,17 @@ StateRows LearnedCodec::decode(const std::string& bytes, std::span<const TokenId
     const at::NoGradGuard no_grad;
     const TokenImportance* importance = parts_.transform->importance();
     const auto count = static_cast<int64_t>(tokens.size());
-    std::vector<at::Tensor> z(parts_.transform->groups().size());
-    const std::vector<std::string> all = split_parts(bytes, z.size() + (importance ? 1 : 0));
+    const size_t groups = parts_.transform->groups().size();
+    const std::vector<std::string> all = split_parts(bytes, groups * (foretold() ? 2 : 1) + (importance ? 1 : 0));
     const at::Tensor coarser = importance ? importance->decode(all.back(), count) : at::Tensor();
-    parallel_tasks(static_cast<int64_t>(z.size()), [&](int64_t index) {
-        const auto g = static_cast<size_t>(index);
-        z[g] = decoded(all[g], g, count, token_coarser(coarser, g));
-    });
-    Hand hand(std::move(z));
+    std::vector<ZReader> z;
+    for (size_t g = 0; g < groups; ++g)
+        z.emplace_back(parts_, g, all[g], count, foretold() ? &all[groups + g] : nullptr);
     const int64_t rows = parts_.network->settings().recurrent ? 1 : count;
-    const auto blocks = Walk(parts_, tokens, nullptr, coarser).run([&](size_t g, const at::Tensor&, const at::Tensor&) {
-        return hand.next(g, rows);
-    });
+    const auto blocks = Walk(parts_, tokens, nullptr, coarser)
+                            .run([&](size_t g, const at::Tensor&, const at::Tensor& own_coarser,
+                                     const at::Tensor& wider) { return z[g].next(rows, own_coarser, wider); });
+    for (const ZReader& one : z) one.finish();
     return parts_.transform->features().rows(blocks, tokens);
 }
 
@@ -288,13 +319,15 @@ std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::stri
     // Coders are fitted to z, and z depends on the coders' cell means through what is decoded: twice is enough.
     for (int pass = 0; pass < 2; ++pass) {
         const LearnedCodec trial(made);
-        std::vector<std::vector<at::Tensor>> exact(made.transform->groups().size()), rounded(exact.size());
+        std::vector<std::vector<at::Tensor>> exact(made.transform->groups().size()), rounded(exact.size()),
+            wider(exact.size());
         std::vector<at::Tensor> coarser;
         for (const CodedRun& run : sample) {
             const Latent latent = trial.quantise(run);
             for (size_t g = 0; g < exact.size(); ++g) {
                 exact[g].push_back(latent.exact[g]);
                 rounded[g].push_back(latent.rounded[g]);
+                if (!latent.wider.empty()) wider[g].push_back(AgreedIntegers::rounded(latent.wider[g]));
             }
             if (latent.coarser.defined()) coarser.push_back(latent.coarser);
         }
@@ -305,8 +338,10 @@ std::shared_ptr<const LearnedCodec> LearnedCodec::at_step(double step, std::stri
             if (made.network->in_words())
                 made.word_coders.push_back(WordCoder::fitted(at::cat(rounded[g])));
             else
-                made.coders.push_back(CoefficientCoder::fitted(at::cat(rounded[g]), at::cat(exact[g]),
-                                                               token_coarser(all, g), made.transform->rounding().pull));
+                made.coders.push_back(CoefficientCoder::fitted(
+                    at::cat(rounded[g]), at::cat(exact[g]),
+                    {token_coarser(all, g), wider[g].empty() ? at::Tensor() : at::cat(wider[g])},
+                    made.transform->rounding().pull));
     }
     return std::make_shared<LearnedCodec>(std::move(made));
 }
@@ -324,8 +359,10 @@ void LearnedCodec::save(TensorFile& file, nlohmann::json& settings) const {
                 {"window", s.window},
                 {"from_token", s.from_token},
                 {"from_below", s.from_below},
+                {"corrects", s.corrections()},
                 {"recurrent", s.recurrent},
                 {"quantizer", s.quantizer},
+                {"prior", s.prior},
                 {"step", parts_.step},
                 {"transform", linear}};
     parts_.network->save(file);
@@ -357,9 +394,12 @@ std::shared_ptr<const LearnedCodec> load_learned(const TensorFile& file, const n
     s.window = given.integer("window", 1, 1024);
     s.from_token = given.boolean("from_token");
     s.from_below = given.boolean("from_below");
+    s.corrects = !given.has("corrects") || given.boolean("corrects");
     s.recurrent = given.boolean("recurrent");
     if (given.has("quantizer")) s.quantizer = given.text("quantizer");
     if (s.quantizer != "uniform" && s.quantizer != "vq") given.refuse("quantizer", "is none that this Savepoint knows");
+    s.prior = given.has("prior") ? given.text("prior") : "fixed";  // files of before
+    if (s.prior != "fixed" && s.prior != "context") given.refuse("prior", "is none that this Savepoint knows");
     parts.step = given.number("step");
     parts.name = given.text("name");
     if (!(parts.step > 0)) given.refuse("step", "is not above 0");

@@ -16,7 +16,8 @@ namespace savepoint {
 // Rounding is to a uniform grid, as the transform rounds, or to the words of product codebooks (product_quantizer.h).
 // r: the token's own steps, where the transform has them (token_importance.h), else 1.
 // `unit` is the step that the networks were trained at; `step`, in units of it, is free, so that one training gives
-// codecs of neighbouring rates. Entropy-coded like the transform's coefficients.
+// codecs of neighbouring rates. Entropy-coded like the transform's coefficients; with prior = context, the context
+// network also foretells how wide each value of z will be, in whole quarter octaves (agreed_integers.h).
 // Causal; the rows of a token depend on all tokens of the run before it (attention, recurrent) or on `window` of them.
 class LearnedCodec final : public RunCodec {
    public:
@@ -43,17 +44,22 @@ class LearnedCodec final : public RunCodec {
     struct Latent {
         std::vector<at::Tensor> exact, rounded;
         at::Tensor coarser;  // as of TransformCodec::Latent
+        // How many quarter octaves wider than its component each value was expected to be, before rounding; where the
+        // prior is fixed, there is none.
+        std::vector<at::Tensor> wider;
         at::Tensor coarser_of(size_t group) const { return token_coarser(coarser, group); }
+        CoefficientCoder::Context context_of(size_t group) const;
     };
     Latent quantise(const CodedRun& run) const;
     double bits(const Latent& latent) const;  // as the entropy coders would write it
     std::string coded(const Latent& latent, size_t group) const;
-    at::Tensor decoded(const std::string& bytes, size_t group, int64_t tokens, const at::Tensor& coarser) const;
     // The same networks at another step, with entropy coders fitted to what that step makes of `sample`.
     std::shared_ptr<const LearnedCodec> at_step(double step, std::string name, std::span<const CodedRun> sample) const;
 
    private:
     class Walk;
+    class ZReader;
+    bool foretold() const;  // whether there are widths of values that are sent beside z
     Parts parts_;
 };
 

@@ -216,7 +216,8 @@ struct CodecTraining::Impl : StepQueue {
     bool with_kl() const {
         const auto plain =
             static_cast<int64_t>(std::lround((1 - settings.kl_share) * static_cast<double>(settings.rounds)));
-        return settings.lambda_kl > 0 && part() != CodedPart::hidden && round >= plain;
+        // Without corrections what is decoded does not depend on the networks, but for where cells end.
+        return settings.lambda_kl > 0 && part() != CodedPart::hidden && settings.codec.corrections() && round >= plain;
     }
 
     size_t active_groups() const {

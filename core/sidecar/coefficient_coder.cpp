@@ -63,45 +63,20 @@ class Meter {
     double bits_ = 0;
 };
 
-// Elias gamma code of value >= 1.
-template <typename Coder>
-void code_gamma(Coder& coder, uint32_t& value) {
-    uint32_t more = 0;
-    int bits = 1;
-    for (;; ++bits) {
-        more = (value >> bits) != 0;
-        coder.raw(more, 1);
-        if (!more || bits >= 25) break;
-    }
-    uint32_t low = value & ((1u << (bits - 1)) - 1), high = 0;
-    if (bits - 1 > 12) {
-        high = low >> 12;
-        coder.raw(high, bits - 13);
-        low &= 0xFFF;
-    }
-    coder.raw(low, std::min(bits - 1, 12));
-    value = (1u << (bits - 1)) | (high << 12) | low;
-}
-
 }  // namespace
 
-// The running energy of one token beside what its columns are wont to have.
-class CoefficientCoder::Gain {
-   public:
-    void next_token() {
-        prior_ = std::clamp(square(), 1.0 / 64, 64.0);
-        energy_ = expected_ = 0;
-    }
-    void add(int32_t q, float variance) {
-        const double weight = 1 / (static_cast<double>(variance) + 0.5);
-        energy_ += static_cast<double>(q) * q * weight;
-        expected_ += static_cast<double>(variance) * weight;
-    }
-    double square() const { return (kPriorWeight * prior_ + energy_) / (kPriorWeight + expected_); }
+void CoefficientCoder::Gain::next_token() {
+    prior_ = std::clamp(square(), 1.0 / 64, 64.0);
+    energy_ = expected_ = 0;
+}
 
-   private:
-    double prior_ = 1, energy_ = 0, expected_ = 0;
-};
+void CoefficientCoder::Gain::add(int32_t q, float variance) {
+    const double weight = 1 / (static_cast<double>(variance) + 0.5);
+    energy_ += static_cast<double>(q) * q * weight;
+    expected_ += static_cast<double>(variance) * weight;
+}
+
+double CoefficientCoder::Gain::square() const { return (kPriorWeight * prior_ + energy_) / (kPriorWeight + expected_); }
 
 template <typename Coder>
 void CoefficientCoder::code(Coder& coder, const Table& table, int32_t& value) const {
@@ -127,6 +102,10 @@ int64_t CoefficientCoder::seen_at(int32_t coarser) const {
     return ends_[static_cast<size_t>(std::clamp(coarser, -kMostCoarser, kMostCoarser) + kMostCoarser)];
 }
 
+int CoefficientCoder::wont_class(int64_t column, int32_t coarser, int32_t wider) const {
+    return std::clamp(classes_[static_cast<size_t>(column)] - kClassesCoarser * coarser + wider, 0, kClasses - 1);
+}
+
 void CoefficientCoder::find_ends() {
     ends_.clear();
     for (int coarser = -kMostCoarser; coarser <= kMostCoarser; ++coarser) {
@@ -144,37 +123,40 @@ at::Tensor CoefficientCoder::seen(const at::Tensor& coarser) const {
 }
 
 template <typename Visit>
-void CoefficientCoder::each(int32_t* values, int64_t tokens, const at::Tensor& coarser, Visit visit) const {
-    const at::Tensor shifts = coarser.defined() ? coarser.to(at::kInt).contiguous() : at::Tensor();
-    Gain gain;
+void CoefficientCoder::each(Gain& gain, int32_t* values, int64_t tokens, const Context& context, Visit visit) const {
+    const at::Tensor shifts = context.coarser.defined() ? context.coarser.to(at::kInt).contiguous() : at::Tensor();
+    const at::Tensor widths = context.wider.defined() ? context.wider.to(at::kChar).contiguous() : at::Tensor();
+    const int8_t* wider = widths.defined() ? widths.const_data_ptr<int8_t>() : nullptr;
     for (int64_t t = 0; t < tokens; ++t, values += columns()) {
         const int32_t shift = shifts.defined() ? shifts.const_data_ptr<int32_t>()[t] : 0;
         const int64_t end = seen_at(shift);
         int octaves = 0;
         for (int64_t i = 0; i < end; ++i) {
             if (i % kGainEvery == 0) octaves = quarter_octaves(gain.square());
-            const int wont = std::clamp(classes_[static_cast<size_t>(i)] - kClassesCoarser * shift, 0, kClasses - 1);
+            const int wont = wont_class(i, shift, wider ? wider[i] : 0);
             visit(wont, std::clamp(wont + octaves, 0, kClasses - 1), values[i]);
             gain.add(values[i], mean_square_[static_cast<size_t>(wont)]);
         }
         gain.next_token();
+        if (wider) wider += columns();
     }
 }
 
 template <typename Coder>
-void CoefficientCoder::walk(Coder& coder, int32_t* values, int64_t tokens, const at::Tensor& coarser) const {
-    each(values, tokens, coarser,
+void CoefficientCoder::walk(Coder& coder, Gain& gain, int32_t* values, int64_t tokens, const Context& context) const {
+    each(gain, values, tokens, context,
          [&](int, int scale, int32_t& value) { code(coder, tables_[static_cast<size_t>(scale)], value); });
 }
 
-CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact,
-                                          const at::Tensor& coarser, double pull) {
+CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at::Tensor& exact, const Context& context,
+                                          double pull) {
     CoefficientCoder out;
     const at::Tensor q = quantised.to(at::kInt).contiguous();
     const int64_t tokens = q.size(0), columns = q.size(1);
-    // Of the grid that tokens' steps are wider than.
-    const at::Tensor scale =
-        coarser.defined() ? at::pow(2.0, coarser.to(at::kFloat)).unsqueeze(1) : at::ones({tokens, 1}, at::kFloat);
+    // Of the grid that tokens' steps are wider than, and of what is expected to be wide.
+    at::Tensor scale = at::ones({tokens, 1}, at::kFloat);
+    if (context.coarser.defined()) scale = at::pow(2.0, context.coarser.to(at::kFloat)).unsqueeze(1);
+    if (context.wider.defined()) scale = scale * at::pow(2.0, -0.5 * context.wider.to(at::kFloat));
     const at::Tensor variance =
         (exact.square() * scale).mean(0, false, at::kDouble).add(1e-3 / static_cast<double>(tokens)).contiguous();
     for (int64_t i = 0; i < columns; ++i)
@@ -187,7 +169,8 @@ CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at:
     const at::Tensor toward = ((q.to(at::kFloat) - exact) * q.sign().to(at::kFloat)).contiguous();
     const int32_t* const first = q.const_data_ptr<int32_t>();
     int32_t* const values = q.data_ptr<int32_t>();
-    out.each(values, tokens, coarser, [&](int wont, int, int32_t& value) {
+    Gain gain;
+    out.each(gain, values, tokens, context, [&](int wont, int, int32_t& value) {
         const auto c = static_cast<size_t>(wont);
         square[c] += static_cast<double>(value) * value;
         number[c] += 1;
@@ -205,7 +188,8 @@ CoefficientCoder CoefficientCoder::fitted(const at::Tensor& quantised, const at:
 
     std::vector<std::vector<double>> counts;
     for (int c = 0; c < kClasses; ++c) counts.push_back(prior_counts(c));
-    out.each(values, tokens, coarser, [&](int, int scale_class, int32_t& value) {
+    gain = {};
+    out.each(gain, values, tokens, context, [&](int, int scale_class, int32_t& value) {
         const int32_t high = value >> raw_bits_of(scale_class);
         const int symbol = high >= -kSpan && high <= kSpan ? high + kSpan : kEscape;
         counts[static_cast<size_t>(scale_class)][static_cast<size_t>(symbol)] += 1;
@@ -227,33 +211,42 @@ at::Tensor CoefficientCoder::coded_part(const at::Tensor& quantised, const at::T
     return quantised * (at::arange(columns()).unsqueeze(0) < seen(coarser).unsqueeze(1));
 }
 
-std::string CoefficientCoder::encode(const at::Tensor& quantised, const at::Tensor& coarser) const {
+std::string CoefficientCoder::encode(const at::Tensor& quantised, const Context& context) const {
     at::Tensor q = quantised.to(at::kInt).contiguous().clone();
     if (q.numel() > 0 && q.abs().max().item<int32_t>() > kLargest)
         throw InputError("latent: a value is too large to code");
     SymbolWriter writer;
-    walk(writer, q.data_ptr<int32_t>(), q.size(0), coarser);
+    Gain gain;
+    walk(writer, gain, q.data_ptr<int32_t>(), q.size(0), context);
     return writer.finish();
 }
 
-at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens, const at::Tensor& coarser) const {
-    at::Tensor q = at::zeros({tokens, columns()}, at::kInt);
-    SymbolReader reader(bytes);
-    walk(reader, q.data_ptr<int32_t>(), tokens, coarser);
+at::Tensor CoefficientCoder::decode(const std::string& bytes, int64_t tokens, const Context& context) const {
+    Reader reader(*this, bytes);
+    at::Tensor q = reader.next(tokens, context);
     reader.finish();
     return q;
 }
 
-double CoefficientCoder::bits(const at::Tensor& quantised, const at::Tensor& coarser) const {
+at::Tensor CoefficientCoder::Reader::next(int64_t tokens, const Context& context) {
+    at::Tensor q = at::zeros({tokens, coder_->columns()}, at::kInt);
+    coder_->walk(symbols_, gain_, q.data_ptr<int32_t>(), tokens, context);
+    return q;
+}
+
+double CoefficientCoder::bits(const at::Tensor& quantised, const Context& context) const {
     at::Tensor q = quantised.to(at::kInt).contiguous().clone();
     Meter meter;
-    walk(meter, q.data_ptr<int32_t>(), q.size(0), coarser);
+    Gain gain;
+    walk(meter, gain, q.data_ptr<int32_t>(), q.size(0), context);
     return meter.bits();
 }
 
-at::Tensor CoefficientCoder::values(const at::Tensor& quantised, const at::Tensor& coarser) const {
+at::Tensor CoefficientCoder::values(const at::Tensor& quantised, const Context& context) const {
     const at::Tensor q = quantised.to(at::kInt).contiguous();
-    const at::Tensor shifts = coarser.defined() ? coarser.to(at::kInt).contiguous() : at::Tensor();
+    const at::Tensor shifts = context.coarser.defined() ? context.coarser.to(at::kInt).contiguous() : at::Tensor();
+    const at::Tensor widths = context.wider.defined() ? context.wider.to(at::kChar).contiguous() : at::Tensor();
+    const int8_t* wider = widths.defined() ? widths.const_data_ptr<int8_t>() : nullptr;
     at::Tensor out = at::zeros(q.sizes(), at::kFloat);
     const int32_t* value = q.const_data_ptr<int32_t>();
     float* to = out.data_ptr<float>();
@@ -261,10 +254,10 @@ at::Tensor CoefficientCoder::values(const at::Tensor& quantised, const at::Tenso
         const int32_t shift = shifts.defined() ? shifts.const_data_ptr<int32_t>()[t] : 0;
         for (int64_t i = 0; i < columns(); ++i) {
             if (value[i] == 0) continue;
-            const int wont = std::clamp(classes_[static_cast<size_t>(i)] - kClassesCoarser * shift, 0, kClasses - 1);
-            const float pull = pull_[static_cast<size_t>(wont)];
+            const float pull = pull_[static_cast<size_t>(wont_class(i, shift, wider ? wider[i] : 0))];
             to[i] = static_cast<float>(value[i]) - (value[i] > 0 ? pull : -pull);
         }
+        if (wider) wider += columns();
     }
     return out;
 }

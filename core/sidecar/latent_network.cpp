@@ -11,6 +11,7 @@ namespace savepoint {
 namespace {
 
 constexpr double kCorrection = 0.5;  // steps
+constexpr double kWidest = 2;        // of what is added to a log spread
 
 at::Tensor normed(const at::Tensor& x) { return x * x.square().mean(-1, true).add(1e-5).rsqrt(); }
 
@@ -58,8 +59,11 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
             zeros("context.told", {m});
             zeros("context.down", {m, f});
             zeros("context.expected", {c, m});
-            zeros("decoder.context", {c, m});
+            if (settings_.corrections()) zeros("decoder.context", {c, m});
+            if (settings_.prior == "context") zeros("context.spread", {c, m});
         }
+        if (unified()) add("unified.embedding", {static_cast<int64_t>(groups), m}, 0.02);
+        if (!settings_.corrections()) continue;
         random("encoder.in", m, c);
         zeros("encoder.told", {m});
         zeros("encoder.out", {c, m});
@@ -69,7 +73,6 @@ LatentNetwork::LatentNetwork(LearnedSettings settings, Shape shape, uint64_t see
         if (!unified()) continue;
         for (const char* role : {"layers.q", "layers.k", "layers.v"}) random(role, m, m);
         zeros("layers.out", {m, m});
-        add("unified.embedding", {static_cast<int64_t>(groups), m}, 0.02);
     }
     for (size_t g = 0; g < groups; ++g) {
         add("group." + std::to_string(g) + ".scale", {shape_.components(g)}, 0);
@@ -135,7 +138,12 @@ LatentNetwork::Context LatentNetwork::context(size_t group, const at::Tensor& se
     x = x + at::linear(gated(normed(x), weight(group, "context.gate"), weight(group, "context.up")),
                        weight(group, "context.down"));
     const at::Tensor hidden = normed(x);
-    return {hidden, cut(group, at::linear(hidden, weight(group, "context.expected"))) * shape_.deviation[group]};
+    Context out;
+    out.hidden = hidden;
+    out.expected = cut(group, at::linear(hidden, weight(group, "context.expected"))) * shape_.deviation[group];
+    if (settings_.prior == "context")
+        out.log_spread = cut(group, at::linear(hidden, weight(group, "context.spread"))).clamp(-kWidest, kWidest);
+    return out;
 }
 
 at::Tensor LatentNetwork::seen(size_t group, const at::Tensor& c, const std::string& role, const at::Tensor& r) const {
@@ -144,6 +152,7 @@ at::Tensor LatentNetwork::seen(size_t group, const at::Tensor& c, const std::str
 }
 
 at::Tensor LatentNetwork::encoded(size_t group, const at::Tensor& c, const at::Tensor& r) const {
+    if (!settings_.corrections()) return c * scale(group);
     at::Tensor inner = seen(group, c, "encoder", r);
     if (unified()) inner = inner + parameters_.at("unified.embedding")[static_cast<int64_t>(group)];
     const at::Tensor change = cut(group, at::linear(at::silu(inner), weight(group, "encoder.out")));
@@ -152,6 +161,7 @@ at::Tensor LatentNetwork::encoded(size_t group, const at::Tensor& c, const at::T
 
 at::Tensor LatentNetwork::decoded(size_t group, const at::Tensor& v, const at::Tensor& hidden,
                                   const at::Tensor& r) const {
+    if (!settings_.corrections()) return v;
     at::Tensor change = at::linear(at::silu(seen(group, v, "decoder", r)), weight(group, "decoder.out"));
     if (hidden.defined()) change = change + at::linear(hidden, weight(group, "decoder.context"));
     return v + change * correction(group, r);
@@ -159,6 +169,7 @@ at::Tensor LatentNetwork::decoded(size_t group, const at::Tensor& v, const at::T
 
 std::vector<at::Tensor> LatentNetwork::decoded_together(const std::vector<at::Tensor>& v,
                                                         const std::vector<at::Tensor>& r) const {
+    if (!settings_.corrections()) return v;
     std::vector<at::Tensor> rows;
     for (size_t g = 0; g < v.size(); ++g) rows.push_back(seen(g, v[g], "decoder", r[g]));
     const auto groups = static_cast<int64_t>(v.size());
@@ -188,7 +199,8 @@ at::Tensor LatentNetwork::cut(size_t group, const at::Tensor& c) const {
 }
 
 at::Tensor LatentNetwork::scale(size_t group) const {
-    return parameters_.at("group." + std::to_string(group) + ".scale").exp();
+    const at::Tensor& log_scale = parameters_.at("group." + std::to_string(group) + ".scale");
+    return settings_.corrections() ? log_scale.exp() : at::ones_like(log_scale);
 }
 
 at::Tensor LatentNetwork::log_spread(size_t group) const {

@@ -22,8 +22,11 @@ using Parameters = std::map<std::string, at::Tensor>;
 //
 //   context   u = f(W [e(x_t); below_t; before_t]), f: the mixing over tokens, then silu-gated feed-forward
 //             n = d U u, what is expected of c; the same u goes to the decoder
+//             and V u, how much wider than its component's log spread z is expected to be (prior = context)
 //   encoder   c + min(d, r/2) B silu(A c/d + a),        then times exp(s): the learned step per component
 //   decoder   v + min(d, r/2) (B silu(A v/d + a) + C u)
+// Without corrections, encoder and decoder are as they begin, but for s: the networks say what z will be, and nothing
+// of what it stands for.
 //
 // r are the steps of the tokens [batch, tokens, 1], 1 where they are not given (token_importance.h); every network is
 // told: a = log2(r) times a learned row.
@@ -42,8 +45,9 @@ class LatentNetwork {
     LatentNetwork(LearnedSettings settings, Shape shape, uint64_t seed);
 
     struct Context {
-        at::Tensor hidden;    // [batch, tokens, width]; undefined without a context
-        at::Tensor expected;  // [batch, tokens, components]
+        at::Tensor hidden;      // [batch, tokens, width]; undefined without a context
+        at::Tensor expected;    // [batch, tokens, components]
+        at::Tensor log_spread;  // likewise: what is added to log_spread(); undefined where the prior is fixed
     };
     // seen [batch, tokens, context]; r may be undefined, here and below.
     Context context(size_t group, const at::Tensor& seen, const at::Tensor& r) const;

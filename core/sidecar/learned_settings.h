@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,13 @@ struct LearnedSettings {
     int64_t window = 4;                         // conv: tokens that it spans, the present one among them
     bool from_token = true, from_below = true;  // what is predicted from: the token's embedding, the block below
     std::string quantizer = "uniform";          // of z: or vq, product codebooks (product_quantizer.h)
+    // What a uniform z is entropy-coded with: p(z_t | what it is predicted from), whose widths the context network
+    // foretells token by token; or fixed, a width for each component.
+    std::string prior = "context";
+    // Encoder and decoder networks, beside those that say what z is expected to be. They lower the squared error; of
+    // keys and values they raise the KL, so that where nothing is said those go without.
+    std::optional<bool> corrects;
+    bool corrections() const { return corrects.value_or(part != "kv"); }
     bool recurrent = false;  // and from the group's own decoded state of the token before: E(x_t, z_{t-1}, h_t)
     double ratio = 16;       // times smaller than fp16, aimed at
     bool operator==(const LearnedSettings&) const = default;

@@ -71,6 +71,7 @@ NetworkTrainer::Coded NetworkTrainer::code(size_t group, const at::Tensor& c, co
     if (steps.defined()) z = z / steps;
     at::Tensor spread = network_->log_spread(group);
     if (steps.defined()) spread = spread - steps.log();
+    if (context.log_spread.defined()) spread = spread + context.log_spread;
     const RegularizedLatent latent =
         network_->in_words()
             ? in_words(group, z, noise)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -88,5 +89,25 @@ class SymbolReader {
    private:
     RangeDecoder coder_;
 };
+
+// Elias gamma code (1975) of 1 <= value < 2^25, by a SymbolWriter, a SymbolReader or what counts bits like them.
+template <typename Coder>
+void code_gamma(Coder& coder, uint32_t& value) {
+    uint32_t more = 0;
+    int bits = 1;
+    for (;; ++bits) {
+        more = (value >> bits) != 0;
+        coder.raw(more, 1);
+        if (!more || bits >= 25) break;
+    }
+    uint32_t low = value & ((1u << (bits - 1)) - 1), high = 0;
+    if (bits - 1 > 12) {
+        high = low >> 12;
+        coder.raw(high, bits - 13);
+        low &= 0xFFF;
+    }
+    coder.raw(low, std::min(bits - 1, 12));
+    value = (1u << (bits - 1)) | (high << 12) | low;
+}
 
 }  // namespace savepoint

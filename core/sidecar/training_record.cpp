@@ -28,8 +28,10 @@ nlohmann::json described(const TrainingSettings& s) {
             {"window", c.window},
             {"from_token", c.from_token},
             {"from_below", c.from_below},
+            {"corrects", c.corrections()},
             {"recurrent", c.recurrent},
             {"quantizer", c.quantizer},
+            {"prior", c.prior},
             {"ratio", c.ratio},
             {"corpus", s.corpus},
             {"fit_tokens", s.fit_tokens},
@@ -108,6 +110,9 @@ TrainingSettings settled(TrainingSettings s) {
             "rounds, accumulate and validate_every begin at 1");
     require(s.prefix > s.exact_first && s.followers > 0, "the prefix must be longer than its exact first tokens");
     require(c.quantizer == "uniform" || c.quantizer == "vq", "there is no quantizer \"" + c.quantizer + "\"");
+    require(c.prior == "context" || c.prior == "fixed", "there is no prior \"" + c.prior + "\"");
+    // Words are coded by how often they occur, and what z's squares are weighed by says nothing of its width.
+    if (c.quantizer == "vq" || s.regularizer == "l2") c.prior = "fixed";
     if (c.quantizer == "vq") s.regularizer = "commitment";
     require(is_regularizer(s.regularizer) || c.quantizer == "vq", "there is no regularizer \"" + s.regularizer + "\"");
     require(s.own_share >= 0 && s.own_share <= 1, "own_share must lie between 0 and 1");

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/model/error.h"
+#include "core/sidecar/agreed_integers.h"
 #include "core/sidecar/codec_files.h"
 #include "core/sidecar/codec_learned.h"
 #include "core/sidecar/fit.h"
@@ -66,6 +67,7 @@ LearnedSettings settings_of(const std::string& architecture) {
     s.width = 16;
     s.feed_forward = 24;
     s.heads = 2;
+    s.corrects = true;
     s.window = 3;
     s.from_below = architecture != "layer_specific" && architecture != "unified";
     return s;
@@ -113,6 +115,7 @@ TEST_CASE("networks that are not trained write the transform's very bytes") {
             CAPTURE(recurrent);
             LearnedSettings settings = settings_of(architecture);
             settings.recurrent = recurrent;
+            settings.prior = "fixed";
             const LearnedCodec codec(made(settings, 0).parts);
             const auto linear = transform(settings.from_below);
             const std::string bytes = codec.encode(run);
@@ -125,7 +128,43 @@ TEST_CASE("networks that are not trained write the transform's very bytes") {
                             theirs = linear->decode(linear->encode(run), run.tokens, kFirst);
             CHECK(unexplained(theirs.key, own.key) < (recurrent ? 1e-2 : 1e-9));
             CHECK(unexplained(theirs.value, own.value) < (recurrent ? 1e-2 : 1e-9));
+
+            // Widths that are all as wont to be add lists without an entry, and nothing else.
+            settings.prior = "context";
+            const LearnedCodec foretelling(made(settings, 0).parts);
+            const std::string longer = foretelling.encode(run);
+            if (learned_context_size(settings, linear->features()) == 0) {
+                CHECK(longer == bytes);
+                continue;
+            }
+            const std::vector<std::string> shorter_parts = split_parts(bytes, 30), parts = split_parts(longer, 60);
+            CHECK(std::equal(shorter_parts.begin(), shorter_parts.end(), parts.begin()));
+            CHECK(std::all_of(parts.begin() + 30, parts.end(), [](const std::string& one) {
+                return one == AgreedIntegers::close_calls(at::zeros({1}));
+            }));
+            CHECK(at::equal(foretelling.decode(longer, run.tokens, kFirst).key, own.key));
         }
+}
+
+TEST_CASE("without corrections a coefficient is off by what rounding loses, whatever the networks expect") {
+    const CodedRun run = texts().back().run();
+    for (const std::string architecture : {"layer_specific", "unified", "attention"}) {
+        CAPTURE(architecture);
+        LearnedSettings settings = settings_of(architecture);
+        settings.corrects = settings.from_below = false;
+        const LearnedCodec codec(made(settings, 0.1).parts);
+        const StateRows decoded = codec.decode(codec.encode(run), run.tokens, kFirst);
+        const TransformCodec& linear = *codec.parts().transform;
+        double expected = 0;
+        for (size_t g = 0; g < linear.groups().size(); ++g) {
+            const auto& group = linear.groups()[g];
+            const at::Tensor c = linear.coefficients(group, linear.features_of(group, run.rows), {});
+            const at::Tensor own = linear.coefficients(group, linear.features_of(group, decoded), {});
+            CHECK((own - c).abs().max().item<double>() < 0.5 + 0.25 * 0.5 + 0.02);  // half a step, and the pull
+            expected += (codec.quantise(run).exact[g] - c).square().mean().item<double>();
+        }
+        CHECK(expected / 30 > 1e-4);  // the networks do expect something
+    }
 }
 
 TEST_CASE("every architecture decodes what it has encoded, at the bytes it foretells, and causally") {
@@ -145,11 +184,12 @@ TEST_CASE("every architecture decodes what it has encoded, at the bytes it foret
             CAPTURE(recurrent);
             LearnedSettings settings = settings_of(architecture);
             settings.recurrent = recurrent;
+            settings.prior = architecture == "conv" ? "fixed" : "context";
             Made some = made(settings, 0.01);
             const auto codec = LearnedCodec(some.parts).at_step(1, architecture, sample);
             const LearnedCodec::Latent latent = codec->quantise(run);
             const std::string bytes = codec->encode(run);
-            const double headers = 4 * 31 + 30 * 8;
+            const double headers = 4 * 61 + 30 * 8;
             CHECK(std::abs(static_cast<double>(bytes.size()) - codec->bits(latent) / 8) < headers);
 
             const StateRows decoded = codec->decode(bytes, run.tokens, kFirst);
@@ -306,10 +346,11 @@ TEST_CASE("what a network sees of the token before is in training what the codec
     batch.ids = {{texts()[0].ids.begin(), texts()[0].ids.begin() + settings.prefix + 4}};
     batch.rows = texts()[0].rows.slice(0, settings.prefix);
     const CodedRun run{texts()[0].rows.slice(kFirst, 2), std::span(texts()[0].ids).subspan(kFirst, 2), kFirst};
-    const auto z = codec.quantise(run).rounded;
+    const LearnedCodec::Latent latent = codec.quantise(run);
+    const auto& z = latent.rounded;
     double nats = 0;
     for (size_t g = 0; g < z.size(); ++g)
-        nats += regularized_latent("rate", z[g], some.network->log_spread(g),
+        nats += regularized_latent("rate", z[g], some.network->log_spread(g) + latent.wider[g] * std::log(2.0) / 4,
                                    some.parts.transform->rounding().dead_zone, nullptr)
                     .penalty.mean()
                     .item<double>();

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "core/model/error.h"
+#include "core/sidecar/agreed_integers.h"
 #include "core/sidecar/coefficient_coder.h"
 #include "core/sidecar/range_coder.h"
 
@@ -25,6 +26,54 @@ at::Tensor coefficients(int64_t tokens, int64_t columns, uint64_t seed) {
 }
 
 }  // namespace
+
+TEST_CASE("what is known of a value's width beforehand saves its bits, and is all that decoding some at a time needs") {
+    at::Generator generator = at::detail::createCPUGenerator(5);
+    const at::Tensor wider = at::randint(-8, 9, {4000, 24}, generator, at::kInt).to(at::kChar);
+    const at::Tensor exact =
+        at::randn({4000, 24}, generator) * 2 * at::pow(2.0, wider.to(at::kFloat) / 4);  // deviations 0.5 to 8
+    const at::Tensor fit = exact.slice(0, 0, 3000), q = exact.slice(0, 3000).round().to(at::kInt);
+    const at::Tensor fit_wider = wider.slice(0, 0, 3000), own = wider.slice(0, 3000);
+    const CoefficientCoder blind = CoefficientCoder::fitted(fit.round(), fit);
+    const CoefficientCoder coder = CoefficientCoder::fitted(fit.round(), fit, {{}, fit_wider});
+    // The entropy of a Gaussian in unit steps, its width known: mean of log2(deviation sqrt(2 pi e)).
+    const double known = std::log2(2 * std::sqrt(2 * M_PI * std::exp(1.0)));
+    const double bits = coder.bits(q, {{}, own}) / static_cast<double>(q.numel());
+    CHECK(bits > 0.99 * known);
+    CHECK(bits < 1.04 * known);  // the gain of a token, too, is looked for
+    CHECK(blind.bits(q) / static_cast<double>(q.numel()) > bits + 0.2);
+
+    const std::string bytes = coder.encode(q, {{}, own});
+    CHECK(at::equal(coder.decode(bytes, 1000, {{}, own}), q));
+    CoefficientCoder::Reader reader(coder, bytes);
+    CHECK(at::equal(reader.next(1, {{}, own.slice(0, 0, 1)}), q.slice(0, 0, 1)));
+    CHECK(at::equal(reader.next(600, {{}, own.slice(0, 1, 601)}), q.slice(0, 1, 601)));
+    CHECK_THROWS_AS(reader.finish(), InputError);
+    CHECK(at::equal(reader.next(399, {{}, own.slice(0, 601)}), q.slice(0, 601)));
+    reader.finish();
+}
+
+TEST_CASE("two sides whose sums differ in the last places agree on whole numbers") {
+    at::Generator generator = at::detail::createCPUGenerator(6);
+    const at::Tensor x = at::randn({500, 300}, generator) * 3;
+    const at::Tensor off = (at::rand({500, 300}, generator) * 2 - 1) * (0.9 * AgreedIntegers::kMargin);
+    const at::Tensor whole = AgreedIntegers::rounded(x), theirs = x + off;
+    CHECK(at::equal(whole, x.add(0.5).floor().to(at::kChar)));
+    CHECK_FALSE(at::equal(AgreedIntegers::rounded(theirs), whole));  // by themselves they do not
+    const std::string close = AgreedIntegers::close_calls(x);
+    // 2 kMargin of 150,000 numbers, some 14 bits each.
+    CHECK(close.size() > 15);
+    CHECK(close.size() < 60);
+    AgreedIntegers::Reader reader(close);
+    CHECK(at::equal(reader.next(theirs.slice(0, 0, 1)), whole.slice(0, 0, 1)));
+    CHECK(at::equal(reader.next(theirs.slice(0, 1)), whole.slice(0, 1)));
+    reader.finish();
+    AgreedIntegers::Reader cut(close.substr(0, close.size() / 2)), early(close);
+    cut.next(theirs);
+    CHECK_THROWS_AS(cut.finish(), InputError);
+    CHECK_THROWS_AS(early.finish(), InputError);
+    AgreedIntegers::Reader(AgreedIntegers::close_calls(at::zeros({2, 2}))).finish();
+}
 
 TEST_CASE("what the range coder wrote comes back, at the entropy of its table") {
     const FrequencyTable table = table_of({70, 20, 9, 1});

@@ -11,6 +11,7 @@ inline TrainingSettings small_training() {
     settings.codec.from_token = false;  // predictions from it are what fitting spends most time on
     settings.codec.width = 16;
     settings.codec.feed_forward = 16;
+    settings.codec.corrects = true;
     settings.codec.ratio = 12;
     settings.fit_tokens = 960;
     settings.held_out_tokens = 64;

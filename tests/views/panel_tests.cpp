@@ -386,6 +386,8 @@ void register_others(Harness& harness) {
         ctx->SetRef("//Training");
         ctx->ItemClick("Grouped");
         ctx->ItemClick("More settings");
+        ctx->ItemUncheck("widths foretold");
+        ctx->ItemCheck("corrections");
         ctx->ItemCheck("saves memory");
         ctx->ItemCheck("sees the token before");
         ctx->ItemInputValue("own share", "0.25");
@@ -397,7 +399,7 @@ void register_others(Harness& harness) {
         const TrainingSettings settings = last<command::TrainCodec>(h.submitted()).settings;
         IM_CHECK(settings.codec.recurrent && settings.codec.quantizer == "vq" && settings.regularizer == "kl");
         IM_CHECK_EQ(settings.own_share, 0.25);
-        IM_CHECK(settings.checkpointing);
+        IM_CHECK(settings.checkpointing && settings.codec.corrections() && settings.codec.prior == "fixed");
         IM_CHECK(settings.corpus == (folder / "poems.txt").string());
         IM_CHECK(settings.codec.architecture == "grouped");
         IM_CHECK(settings.codec.part == "kv");
