@@ -164,9 +164,11 @@ void TrainingPanel::draw_more() {
     real("learning rate", settings_.learning_rate, 1e-7, 1, "Of AdamW, after warming up; falls to a twentieth.");
     real("lambda rate", settings_.lambda_rate, 0, 100,
          "Weight of the nats of z, R(z), beside the squared error in steps.");
+    ImGui::BeginDisabled(!settings_.codec.corrections());  // what is decoded does not depend on the networks then
     real("lambda KL", settings_.lambda_kl, 0, 1000,
          "Weight of the KL of next-token distributions in the last rounds; 1: as much as the squared error then.");
     real("KL share", settings_.kl_share, 0, 1, "Share of the rounds, the last ones, that have the KL term.");
+    ImGui::EndDisabled();
     static const std::array<std::string, 3> kShown{"rate", "variational", "L2"};
     constexpr std::array<const char*, 3> kRegularizers{"rate", "kl", "l2"};
     const auto chosen = std::find(kRegularizers.begin(), kRegularizers.end(), settings_.regularizer);
