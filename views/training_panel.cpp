@@ -196,8 +196,8 @@ void TrainingPanel::draw_more() {
     if (ImGui::Checkbox("widths foretold", &foretold)) settings_.codec.prior = foretold ? "context" : "fixed";
     ImGui::EndDisabled();
     tooltip(
-        "What z is entropy-coded with: the context network says how wide each value will be, p(z_t | z_t-1, x_t); "
-        "without, each component has one width for all tokens.");
+        "What z is entropy-coded with: the context network says how wide each value will be, from what it sees (the "
+        "token, the block below, by kind the tokens before); without, each component has one width for all tokens.");
     flow(14 * em());
     bool corrects = settings_.codec.corrections();
     if (ImGui::Checkbox("corrections", &corrects)) settings_.codec.corrects = corrects;

@@ -25,8 +25,8 @@ using Parameters = std::map<std::string, at::Tensor>;
 //             and V u, how much wider than its component's log spread z is expected to be (prior = context)
 //   encoder   c + min(d, r/2) B silu(A c/d + a),        then times exp(s): the learned step per component
 //   decoder   v + min(d, r/2) (B silu(A v/d + a) + C u)
-// Without corrections, encoder and decoder are as they begin, but for s: the networks say what z will be, and nothing
-// of what it stands for.
+// Without corrections, encoder, decoder and s stay as they begin: the networks say what z will be, and nothing of what
+// it stands for.
 //
 // r are the steps of the tokens [batch, tokens, 1], 1 where they are not given (token_importance.h); every network is
 // told: a = log2(r) times a learned row.
