@@ -120,4 +120,23 @@ TrainingSettings settled(TrainingSettings s) {
     return s;
 }
 
+nlohmann::json described(const TrainingProgress& progress) {
+    nlohmann::json points = nlohmann::json::array();
+    for (const TrainingPoint& point : progress.curve) points.push_back(described(point));
+    return {{"round", progress.round},
+            {"worse", progress.worse},
+            {"best_score", number_or_null(progress.best_score)},
+            {"curve", points}};
+}
+
+TrainingProgress training_progress_from(const nlohmann::json& described) {
+    TrainingProgress progress;
+    progress.round = described.at("round");
+    progress.worse = described.at("worse");
+    const double score = number_or_nan(described.at("best_score"));
+    if (std::isfinite(score)) progress.best_score = score;
+    for (const auto& point : described.at("curve")) progress.curve.push_back(training_point_from(point));
+    return progress;
+}
+
 }  // namespace savepoint
