@@ -208,6 +208,26 @@ void combine(const float* partials, int64_t chunks, int64_t stride, int64_t head
     for (int64_t i = 0; i < head_dim; i += kLanes) store(z + i, mul(load(z + i), scale));
 }
 
-constexpr Kernels kKernels = {kName, prepare, gemv_q4_1, gemv_q8_0, gemv_f32, rms_norm, swiglu, geglu, attend, combine};
+void sparse_times_panel(const float* panel, const int64_t* begins, const int32_t* rows, const float* values,
+                        int64_t count, float* out, int64_t stride) {
+    for (int64_t t = 0; t < count; ++t, out += stride) {
+        V16 a = zero(), b = zero(), c = zero(), d = zero();
+        for (int64_t i = begins[t]; i < begins[t + 1]; ++i) {
+            const float* row = panel + rows[i] * panel_columns;
+            const V16 value = set1(values[i]);
+            a = fma(value, load(row), a);
+            b = fma(value, load(row + kLanes), b);
+            c = fma(value, load(row + 2 * kLanes), c);
+            d = fma(value, load(row + 3 * kLanes), d);
+        }
+        store(out, a);
+        store(out + kLanes, b);
+        store(out + 2 * kLanes, c);
+        store(out + 3 * kLanes, d);
+    }
+}
+
+constexpr Kernels kKernels = {kName,  prepare, gemv_q4_1,          gemv_q8_0, gemv_f32, rms_norm,
+                              swiglu, geglu,   sparse_times_panel, attend,    combine};
 
 }  // namespace

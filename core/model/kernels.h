@@ -31,6 +31,11 @@ struct Kernels {
     void (*swiglu)(float* gate, const float* up, int64_t n);
     void (*geglu)(float* gate, const float* up, int64_t n);
 
+    // out[t] = sum over i in [begins[t], begins[t + 1]), in this order, of values[i] times row rows[i] of a panel
+    // [.., panel_columns], for t in [0, count); outs `stride` floats apart.
+    void (*sparse_times_panel)(const float* panel, const int64_t* begins, const int32_t* rows, const float* values,
+                               int64_t count, float* out, int64_t stride);
+
     // One head's query against `count` (<= attention_chunk) cached keys: partial = {max of the scores,
     // sum of exp(score - max), sum of exp(score - max) v [head_dim]}; head_dim a multiple of 16.
     void (*attend)(const float* q, const float* k, const float* v, int64_t count, int64_t head_dim, float scale,
@@ -40,6 +45,7 @@ struct Kernels {
 };
 
 constexpr int64_t attention_chunk = 64;
+constexpr int64_t panel_columns = 64;
 
 const Kernels* portable_kernels();
 const Kernels* avx2_kernels();    // null when the build or the processor has none

@@ -10,6 +10,7 @@
 #include "core/model/error.h"
 #include "core/model/parallel.h"
 #include "core/sidecar/quantizer.h"
+#include "core/sidecar/sparse_rows.h"
 
 namespace savepoint {
 
@@ -32,6 +33,7 @@ namespace {
 
 constexpr int64_t kRows = 128;    // multiplied together
 constexpr int64_t kFewRows = 32;  // fewer are not worth sorting or converting
+constexpr double kSparse = 0.25;  // share of numbers not zero, below which only those are multiplied
 
 // Rows times a matrix, which may stand in bfloat16 beside it.
 at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
@@ -39,12 +41,14 @@ at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::T
     return at::matmul(rows.to(at::kBFloat16), shortened).to(at::kFloat);
 }
 
-// The same for rows that end in zeros, as those of tokens with coarse steps do: the longest first, some rows at a time,
-// over the columns that these have.
-at::Tensor product_of_ragged(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
+// The same for rows of which many numbers are zero. Where few are: rows end in zeros, as those of tokens with coarse
+// steps do; the longest first, some rows at a time, over the columns that these have.
+at::Tensor product_of_rounded(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
     const at::Tensor r = rows.contiguous();
     const int64_t count = r.size(0), columns = r.size(1);
     if (count < kFewRows || r.requires_grad() || !r.is_cpu()) return at::matmul(r, matrix);
+    if (static_cast<double>(r.count_nonzero().item<int64_t>()) < kSparse * static_cast<double>(r.numel()))
+        return SparseRows(r).times(matrix);
     std::vector<int64_t> end(static_cast<size_t>(count)), order(end.size());
     for (int64_t t = 0; t < count; ++t) {
         const float* row = r.const_data_ptr<float>() + t * columns;
@@ -133,7 +137,7 @@ at::Tensor TransformCodec::prediction(const Group& group, const BlockFeatures::D
 
 at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& steps,
                                           const at::Tensor& prediction) const {
-    at::Tensor x = product_of_ragged(steps * step_, group.decode, group.short_decode).add_(group.mean);
+    at::Tensor x = product_of_rounded(steps * step_, group.decode, group.short_decode).add_(group.mean);
     return prediction.defined() ? x.add_(prediction) : x;
 }
 

@@ -126,6 +126,32 @@ TEST_CASE("kernels: attention in chunks is attention") {
     }
 }
 
+TEST_CASE("kernels: rows of few numbers times a panel") {
+    const at::Tensor panel = at::randn({9, panel_columns});
+    // Row 0 is empty, row 1 has all of the panel's rows, row 2 one of them twice.
+    const std::vector<int64_t> begins = {0, 0, 9, 11};
+    const std::vector<int32_t> rows = {0, 1, 2, 3, 4, 5, 6, 7, 8, 4, 4};
+    std::vector<float> values;
+    for (size_t i = 0; i < rows.size(); ++i) values.push_back(0.3f * static_cast<float>(i) - 1.7f);
+    at::Tensor dense = at::zeros({3, 9}, at::kDouble);
+    for (int64_t t = 0; t < 3; ++t)
+        for (auto i = static_cast<size_t>(begins[t]); i < static_cast<size_t>(begins[t + 1]); ++i)
+            dense[t][rows[i]] += static_cast<double>(values[i]);
+    const at::Tensor exact = at::matmul(dense, panel.to(at::kDouble));
+    at::Tensor with_fma;
+    for (const Kernels* kernels : available()) {
+        INFO(kernels->name);
+        at::Tensor out = at::full({3, panel_columns + 5}, 7.f);
+        kernels->sparse_times_panel(panel.data_ptr<float>(), begins.data(), rows.data(), values.data(), 3,
+                                    out.data_ptr<float>(), panel_columns + 5);
+        CHECK((out.slice(1, 0, panel_columns) - exact).abs().max().item<double>() < 1e-5);
+        CHECK((out.slice(1, panel_columns) == 7.f).all().item<bool>());  // what lies between is not touched
+        if (kernels == portable_kernels()) continue;
+        if (with_fma.defined()) CHECK(same_bits(with_fma, out));
+        with_fma = out;
+    }
+}
+
 TEST_CASE("kernels: a team keeps step, run after run") {
     for (const int size : {1, 2, 5}) {
         ThreadTeam team(size);
