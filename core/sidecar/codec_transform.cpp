@@ -33,7 +33,7 @@ namespace {
 
 constexpr int64_t kRows = 128;    // multiplied together
 constexpr int64_t kFewRows = 32;  // fewer are not worth sorting or converting
-constexpr double kSparse = 0.25;  // share of numbers not zero, below which only those are multiplied
+constexpr double kSparse = 0.15;  // share of numbers not zero, below which only those are multiplied
 
 // Rows times a matrix, which may stand in bfloat16 beside it.
 at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
