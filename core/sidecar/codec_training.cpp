@@ -1,12 +1,11 @@
 #include "core/sidecar/codec_training.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <numeric>
+#include <optional>
 
 #include "core/model/error.h"
 #include "core/sidecar/coded_run.h"
