@@ -16,7 +16,8 @@ TEST_CASE("a codec is trained in the background: paused, finished early, judged,
     settings.rounds = 500;
     settings.kl_share = 0;
     bench->send(command::TrainCodec{settings});
-    REQUIRE(bench->wait_for([](const Snapshot& s) { return s.training && s.training->curve.size() >= 2; }));
+    REQUIRE(bench->wait_for([](const Snapshot& s) { return s.training && s.training->curve.size() >= 2; },
+                            std::chrono::minutes(5)));
     bench->after(command::PauseTraining{true});
     REQUIRE(bench->wait_for([](const Snapshot& s) { return s.training->paused; }));
     const size_t rounds = bench->now()->training->curve.size();
