@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "views/palette.h"
 #include "views/widgets.h"
@@ -35,6 +36,7 @@ struct Series {
     const char* tip;
     ImU32 colour;
     double (*of)(const TrainingPoint&);
+    const char* without = "not yet";
 };
 
 std::string axis_number(double value) { return formatted(std::abs(value) < 1000 ? "%.3g" : "%.0f", value); }
@@ -57,8 +59,8 @@ void draw_curve(const std::vector<TrainingPoint>& curve, int64_t rounds, const S
     draw->AddRect({left, top}, {right, bottom}, with_alpha(palette::border, 0.7f));
     small_text(draw, {left, origin.y}, series.colour, series.label);
     if (points.empty()) {
-        small_text(draw, {(left + right) / 2, (top + bottom) / 2 - small_height() / 2}, palette::text_dim, "not yet",
-                   0.5f);
+        small_text(draw, {(left + right) / 2, (top + bottom) / 2 - small_height() / 2}, palette::text_dim,
+                   series.without, 0.5f);
         tooltip(series.tip);
         return;
     }
@@ -137,9 +139,10 @@ void TrainingPanel::draw_kind() {
 }
 
 void TrainingPanel::draw_more() {
-    const auto whole = [](const char* label, int64_t& value, int64_t low, int64_t high, const char* tip) {
+    bool first = true;
+    const auto whole = [&](const char* label, int64_t& value, int64_t low, int64_t high, const char* tip) {
         int shown = static_cast<int>(value);
-        flow(12 * em());
+        if (!std::exchange(first, false)) flow(12 * em());
         ImGui::SetNextItemWidth(5 * em());
         if (ImGui::InputInt(label, &shown, 0)) value = std::clamp<int64_t>(shown, low, high);
         tooltip(tip);
@@ -150,7 +153,6 @@ void TrainingPanel::draw_more() {
         if (ImGui::InputDouble(label, &value, 0, 0, "%.4g")) value = std::clamp(value, low, high);
         tooltip(tip);
     };
-    ImGui::Dummy({0, 0});
     whole("tokens", settings_.fit_tokens, 2048, 1 << 24, "To train on.");
     whole("rounds", settings_.rounds, 1, 100000,
           "Each runs the model on some sequences and takes gradients of them twice.");
@@ -243,7 +245,10 @@ void TrainingPanel::draw_buttons(Frame& frame) {
     if (!running) {
         const bool ready = frame.snapshot.model->phase == Phase::ready;
         ImGui::BeginDisabled(!ready);
-        if (ImGui::Button("Train")) frame.submit(command::TrainCodec{settings_});
+        if (ImGui::Button("Train")) {
+            frame.submit(command::TrainCodec{settings_});
+            more_ = false;  // so that there is room for what comes of it
+        }
         ImGui::EndDisabled();
         tooltip(
             ready
@@ -288,15 +293,21 @@ void TrainingPanel::draw_curves(const TrainingView& view, ImVec2 size) const {
           palette::accent, [](const TrainingPoint& p) { return p.rate_bits; }},
          {"squared error", "Of the coefficients, in squared steps a token, weighed by what moves the next token.",
           palette::accent, [](const TrainingPoint& p) { return p.distortion; }},
-         {"KL, nats", "Of next-token distributions after the true and the decoded cache, while that term is on.",
-          palette::accent, [](const TrainingPoint& p) { return p.kl; }},
+         {"KL, nats",
+          "Of next-token distributions after the true and the decoded cache, while that term is on: in the last "
+          "rounds, "
+          "where there are corrections.",
+          palette::accent, [](const TrainingPoint& p) { return p.kl; }, "not on"},
          {"held out: loss",
-          "Squared error and weighted rate on documents that are not trained on. Training ends when it no "
-          "longer falls.",
+          "Squared error and weighted rate on documents that are not trained on. Of hidden states, training ends "
+          "when it no longer falls.",
           palette::warning, [](const TrainingPoint& p) { return p.held_out_loss; }},
          {"held out: bits/token", "The bits of z on documents that are not trained on.", palette::warning,
           [](const TrainingPoint& p) { return p.held_out_bits; }},
-         {"held out: KL, nats", "After resuming from a decoded prefix of documents that are not trained on.",
+         {"held out: KL, nats",
+          "After resuming from a decoded prefix of documents that are not trained on. The networks that do best here "
+          "at "
+          "equal bytes are kept, and training ends when none do better.",
           palette::warning, [](const TrainingPoint& p) { return p.held_out_kl; }}}};
     if (view.settings.codec.quantizer == "vq")
         series[4] = {

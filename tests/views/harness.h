@@ -55,6 +55,7 @@ void register_workbench_tests(Harness& harness);
 void register_causal_tests(Harness& harness);
 void register_experiment_tests(Harness& harness);
 void register_reopening_tests(Harness& harness);                    // after those, in another window
+void register_training(Harness& harness);                           // a real training, three minutes
 void register_portrait(Harness& harness, const std::string& name);  // a picture of a real session
 
 // Frames until `condition`, or false after `seconds`.

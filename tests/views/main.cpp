@@ -1,7 +1,8 @@
-// views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait]
+// views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait | --train]
 //
 // The window, driven through its widgets. --look draws made-up sessions to PNG files and tests nothing; --portrait
-// makes a real session and draws it, as in the README. --small: a window of 1280 x 800 instead of 1600 x 900.
+// makes a real session and draws it, as in the README; --train trains a codec on a file, as a user would. Both are run
+// by hand. --small: a window of 1280 x 800 instead of 1600 x 900.
 
 #include <chrono>
 #include <cstdio>
@@ -84,7 +85,7 @@ int main(int argc, char** argv) {
     // Never in the working folder, where they would be taken for part of the project.
     std::string filter = "all",
                 pictures = (std::filesystem::temp_directory_path() / "savepoint-views-pictures").string();
-    bool only_look = false, portrait = false, small = false;
+    bool only_look = false, portrait = false, train = false, small = false;
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--test") && i + 1 < argc)
             filter = argv[++i];
@@ -96,10 +97,12 @@ int main(int argc, char** argv) {
             only_look = true;
         else if (!std::strcmp(argv[i], "--portrait"))
             portrait = true;
+        else if (!std::strcmp(argv[i], "--train"))
+            train = true;
         else
-            return std::fprintf(
-                       stderr,
-                       "usage: views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait]\n"),
+            return std::fprintf(stderr,
+                                "usage: views_tests [--test FILTER] [--pictures FOLDER] [--small] [--look | --portrait "
+                                "| --train]\n"),
                    2;
     }
     if (only_look) {
@@ -107,6 +110,10 @@ int main(int argc, char** argv) {
         look(1280, 800, pictures);
         look_empty(pictures);
         return 0;
+    }
+    if (train) {
+        test::Harness harness(small ? 1280 : 1600, small ? 800 : 900, pictures);
+        return harness.run("train_on_a_text_file", test::register_training);
     }
     return portrait ? portray(pictures) : run(filter, pictures, small ? ImVec2(1280, 800) : ImVec2(1600, 900));
 }

@@ -329,6 +329,50 @@ void register_portrait(Harness& harness, const std::string& name) {
     });
 }
 
+// A file of one's own, four clicks: choose it, the kind of networks, Train. Smaller than the settings would have it.
+void register_training(Harness& harness) {
+    workbench(harness, true);
+    add_program_test(harness, "train_on_a_text_file", [](ImGuiTestContext* ctx, Harness& h) {
+        const std::filesystem::path folder = std::filesystem::temp_directory_path() / "savepoint-views-train";
+        std::filesystem::create_directories(folder);
+        std::filesystem::copy_file("/usr/share/games/fortunes/science", folder / "science.txt",
+                                   std::filesystem::copy_options::overwrite_existing);
+        IM_CHECK(wait_until(ctx, kPatience, [&] { return !h.snapshot()->status.busy; }));
+        h.window().shell().show_panel("Training");
+        ctx->Yield(4);
+        ctx->SetRef("//Training");
+        ctx->ItemClick("Choose a text file");
+        choose_file(ctx, "//Choose a text", folder.string(), "science.txt");
+        ctx->SetRef("//Training");
+        ctx->ItemClick("Grouped");
+        ctx->ItemClick("More settings");
+        ctx->ItemInputValue("tokens", 2560);
+        ctx->ItemInputValue("rounds", 2);
+        const auto look = [&](const char* name) {
+            const ImVec2 size = ImGui::GetIO().DisplaySize;
+            ctx->MouseMoveToPos({0.2f * size.x, 0.2f * size.y});  // where nothing has a tooltip
+            ctx->Yield(4);
+            picture_of_all(ctx, h, name);
+        };
+        look("train-settings");
+        ctx->ItemClick("Train");
+        IM_CHECK(wait_until(ctx, 2 * kPatience,
+                            [&] { return h.snapshot()->training && !h.snapshot()->training->curve.empty(); }));
+        look("train-running");
+        IM_CHECK(wait_until(ctx, 2 * kPatience, [&] { return h.snapshot()->training->phase != Phase::working; }));
+        const auto view = h.snapshot()->training;
+        IM_CHECK(view->phase == Phase::ready);
+        IM_CHECK_EQ(view->settings.corpus, (folder / "science.txt").string());
+        IM_CHECK_EQ(view->curve.size(), size_t{2});
+        IM_CHECK_EQ(view->codecs.size(), size_t{4});  // transforms of three rates, and what was trained
+        IM_CHECK(view->codecs.back().kind == "learned");
+        IM_CHECK(view->against_transform > 0.5 && view->against_transform < 2);
+        IM_CHECK(std::filesystem::exists(view->file));
+        look("train-judged");
+        check_no_errors(h);
+    });
+}
+
 // In a fresh window over a fresh workbench.
 void register_reopening_tests(Harness& harness) {
     workbench(harness, true);
