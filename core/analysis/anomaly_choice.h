@@ -14,7 +14,7 @@ namespace savepoint {
 // What the anomaly score of a token is made of: a form of the linear-attention state under phi, and the detector that
 // says how far it lies from a reference set.
 struct AnomalyChoice {
-    PhiSettings phi;
+    PhiSettings phi = {};
     StateForm form = StateForm::read_out;
     DetectorKind detector = DetectorKind::mahalanobis;
     bool operator==(const AnomalyChoice&) const = default;
