@@ -2,15 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
 #include "core/model/device.h"
 #include "core/model/error.h"
 #include "core/model/parallel.h"
 #include "core/sidecar/quantizer.h"
-#include "core/sidecar/sparse_rows.h"
+#include "core/sidecar/row_products.h"
 
 namespace savepoint {
 
@@ -28,52 +24,6 @@ at::Tensor transform_context(bool from_token, bool from_below, const at::Tensor&
     if (from_below && below.defined()) parts.push_back(below);
     return parts.empty() ? at::Tensor() : at::cat(parts, 1);
 }
-
-namespace {
-
-constexpr int64_t kRows = 128;    // multiplied together
-constexpr int64_t kFewRows = 32;  // fewer are not worth sorting or converting
-constexpr double kSparse = 0.15;  // share of numbers not zero, below which only those are multiplied
-
-// Rows times a matrix, which may stand in bfloat16 beside it.
-at::Tensor product(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
-    if (!shortened.defined() || rows.size(0) < kFewRows || rows.requires_grad()) return at::matmul(rows, matrix);
-    return at::matmul(rows.to(at::kBFloat16), shortened).to(at::kFloat);
-}
-
-// The same for rows of which many numbers are zero. Where few are: rows end in zeros, as those of tokens with coarse
-// steps do; the longest first, some rows at a time, over the columns that these have.
-at::Tensor product_of_rounded(const at::Tensor& rows, const at::Tensor& matrix, const at::Tensor& shortened) {
-    const at::Tensor r = rows.contiguous();
-    const int64_t count = r.size(0), columns = r.size(1);
-    if (count < kFewRows || r.requires_grad() || !r.is_cpu()) return at::matmul(r, matrix);
-    if (static_cast<double>(r.count_nonzero().item<int64_t>()) < kSparse * static_cast<double>(r.numel()))
-        return SparseRows(r).times(matrix);
-    std::vector<int64_t> end(static_cast<size_t>(count)), order(end.size());
-    for (int64_t t = 0; t < count; ++t) {
-        const float* row = r.const_data_ptr<float>() + t * columns;
-        int64_t i = columns;
-        while (i > 0 && row[i - 1] == 0) --i;
-        end[static_cast<size_t>(t)] = i;
-        order[static_cast<size_t>(t)] = t;
-    }
-    std::sort(order.begin(), order.end(),
-              [&](int64_t a, int64_t b) { return end[static_cast<size_t>(a)] > end[static_cast<size_t>(b)]; });
-    const at::Tensor longest_first = at::from_blob(order.data(), {count}, at::kLong);
-    const at::Tensor sorted = r.index_select(0, longest_first);
-    at::Tensor sum = at::zeros({count, matrix.size(1)});
-    for (int64_t from = 0; from < count; from += kRows) {
-        const int64_t to = std::min(count, from + kRows),
-                      longest = end[static_cast<size_t>(order[static_cast<size_t>(from)])];
-        if (longest == 0) break;
-        const at::Tensor part = sorted.slice(0, from, to).slice(1, 0, longest);
-        const at::Tensor cut = shortened.defined() ? shortened.slice(0, 0, longest) : at::Tensor();
-        sum.slice(0, from, to).copy_(product(part, matrix.slice(0, 0, longest), cut));
-    }
-    return at::empty_like(sum).index_copy_(0, longest_first, sum);
-}
-
-}  // namespace
 
 // --- the codec --------------------------------------------------------------------------------------------
 
@@ -144,15 +94,18 @@ at::Tensor TransformCodec::group_features(const Group& group, const at::Tensor& 
 at::Tensor TransformCodec::last_block_features(const Group& group, const at::Tensor& steps,
                                                const at::Tensor& prediction) const {
     const int64_t first = group.width() - features_->width();
-    at::Tensor x = product(steps * step_, group.decode_last, group.short_decode_last).add_(group.mean.slice(0, first));
+    at::Tensor x =
+        product_of_rounded(steps * step_, group.decode_last, group.short_decode_last).add_(group.mean.slice(0, first));
     return prediction.defined() ? x.add_(prediction.slice(1, first)) : x;
 }
 
-at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features,
-                                        const at::Tensor& prediction) const {
+at::Tensor TransformCodec::coefficients(const Group& group, const at::Tensor& features, const at::Tensor& prediction,
+                                        const at::Tensor& ends) const {
     at::Tensor x = features - group.mean;
     if (prediction.defined()) x.sub_(prediction);
-    return product(x, group.encode.t(), group.short_encode) / step_;
+    const at::Tensor c = ends.defined() ? product_up_to(ends, x, group.encode.t(), group.short_encode)
+                                        : product(x, group.encode.t(), group.short_encode);
+    return c / step_;
 }
 
 at::Tensor TransformCodec::features_of(const Group& group, const StateRows& rows) const {
@@ -170,7 +123,7 @@ at::Tensor TransformCodec::values(size_t group, const at::Tensor& rounded, const
     return coarser.defined() ? v * relative_steps(coarser) : v;
 }
 
-TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
+TransformCodec::Latent TransformCodec::latent(const CodedRun& run, bool all) const {
     const BlockFeatures::Distinct tokens = predicted_from(run.tokens);
     Latent latent;
     if (importance_) latent.coarser = importance_->coarser(run);
@@ -179,7 +132,8 @@ TransformCodec::Latent TransformCodec::quantise(const CodedRun& run) const {
         const Group& group = groups_[g];
         const at::Tensor coarser = latent.coarser_of(g);
         const at::Tensor predicted = prediction(group, tokens, below);
-        at::Tensor steps = coefficients(group, features_of(group, run.rows), predicted);
+        const at::Tensor ends = !all && coarser.defined() ? group.coder.seen(coarser) : at::Tensor();
+        at::Tensor steps = coefficients(group, features_of(group, run.rows), predicted, ends);
         if (coarser.defined()) steps = steps / relative_steps(coarser);
         const at::Tensor q = group.coder.coded_part(round_to_steps(steps, rounding().dead_zone), coarser);
         if (settings_.from_below) below = last_block_features(group, values(g, q, coarser), predicted);
@@ -205,7 +159,7 @@ std::vector<at::Tensor> TransformCodec::reconstruct(const std::vector<at::Tensor
 }
 
 std::string TransformCodec::encode(const CodedRun& run) const {
-    const Latent latent = quantise(run);
+    const Latent latent = this->latent(run, false);
     std::vector<std::string> coded(groups_.size());
     parallel_tasks(static_cast<int64_t>(groups_.size()), [&](int64_t index) {
         const auto g = static_cast<size_t>(index);

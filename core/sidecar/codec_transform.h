@@ -88,7 +88,7 @@ class TransformCodec final : public RunCodec {
         at::Tensor coarser;  // [tokens, groups] int32 (TokenImportance); undefined: every token has the codec's step
         at::Tensor coarser_of(size_t group) const { return token_coarser(coarser, group); }
     };
-    Latent quantise(const CodedRun& run) const;
+    Latent quantise(const CodedRun& run) const { return latent(run, true); }
     // Features by block, from coefficients in the codec's steps.
     std::vector<at::Tensor> reconstruct(const std::vector<at::Tensor>& z, std::span<const TokenId> tokens) const;
     // What rounded values stand for, in the codec's steps.
@@ -98,7 +98,9 @@ class TransformCodec final : public RunCodec {
     // The parts of both, for rows [tokens, ..]. What is predicted of a group's features [tokens, width] (undefined:
     // nothing; below: decoded features of the block below it), its coefficients in steps, and its features from those.
     at::Tensor prediction(const Group& group, const BlockFeatures::Distinct& tokens, const at::Tensor& below) const;
-    at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& prediction) const;
+    // ends: of each row only so many coefficients are asked for ([tokens] int64; undefined: all).
+    at::Tensor coefficients(const Group& group, const at::Tensor& features, const at::Tensor& prediction,
+                            const at::Tensor& ends = {}) const;
     at::Tensor group_features(const Group& group, const at::Tensor& steps, const at::Tensor& prediction) const;
     at::Tensor last_block_features(const Group& group, const at::Tensor& steps, const at::Tensor& prediction) const;
     BlockFeatures::Distinct predicted_from(std::span<const TokenId> tokens) const;
@@ -107,6 +109,7 @@ class TransformCodec final : public RunCodec {
    private:
     friend class TransformFit;
     void prepare();
+    Latent latent(const CodedRun& run, bool all) const;  // all: what is not coded, too, in `exact`
 
     std::shared_ptr<const BlockFeatures> features_;
     TransformSettings settings_;

@@ -147,6 +147,25 @@ TEST_CASE("what gradients measure on held-out text is foretold without one") {
     CHECK(codec.importance()->coarser(unknown).abs().max().item<int>() == 0);
 }
 
+TEST_CASE("coding leaves out coefficients that no step can see, and codes the others as they are") {
+    const TransformCodec& codec = *codecs().importance;
+    std::vector<TokenId> ids = split().held_out[1];
+    ids.resize(kPrefix);
+    const CodedRun run = coded_run(shared_model(), rows_of(ids), ids, kFirst);
+    const TransformCodec::Latent all = codec.quantise(run);
+    REQUIRE(all.coarser.max().item<int32_t>() > all.coarser.min().item<int32_t>());
+    const std::vector<std::string> parts = split_parts(codec.encode(run), codec.groups().size() + 1);
+    bool unseen = false;
+    for (size_t g = 0; g < codec.groups().size(); ++g) {
+        const CoefficientCoder& coder = codec.groups()[g].coder;
+        const at::Tensor coded = coder.decode(parts[g], run.rows.tokens(), all.coarser_of(g));
+        // Sums are in another order: what stands on a boundary may fall to either side.
+        CHECK(coded.ne(all.rounded[g]).sum().item<int64_t>() <= coded.numel() / 5000);
+        unseen = unseen || (coder.seen(all.coarser_of(g)) < coder.columns()).any().item<bool>();
+    }
+    CHECK(unseen);
+}
+
 TEST_CASE("steps by importance lose a sixth less or better at fewer bytes than one step for all") {
     const CodecFigures plain = judged(codecs().plain), importance = judged(codecs().importance);
     CHECK(importance.bytes_per_token < plain.bytes_per_token);
